@@ -1,0 +1,1 @@
+"""archc: a declarative compiler for neural-network architectures."""

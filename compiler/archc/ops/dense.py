@@ -1,0 +1,61 @@
+"""Fully connected layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from archc.ir import Constant, Kernel, Op, Shape, Weight
+from archc.ops.declare import flag, whole
+
+
+@dataclass(frozen=True)
+class FC(Op):
+    """`FC-4096`: every output sees every input. A map is flattened first, channel by channel."""
+
+    spelling = "FC"
+    aliases = ("fully-connected", "dense")
+    stem = "fc"
+    family = "fc"
+    positional = (("channels",),)
+    weighted = True
+
+    channels: int = whole()
+    bias: bool = flag(True)
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (self.channels,)
+
+    def weights(self, x: Shape) -> tuple[Weight, ...]:
+        return _matrix(self.channels, prod(x), self.bias)
+
+    def macs(self, x: Shape, y: Shape) -> int:
+        return prod(x) * self.channels
+
+
+@dataclass(frozen=True)
+class Linear(Op):
+    """`linear-768`: a matrix applied to the channels at each position; a map stays a map."""
+
+    spelling = "linear"
+    stem = "linear"
+    family = "fc"
+    positional = (("channels",),)
+    weighted = True
+
+    channels: int = whole()
+    bias: bool = flag(True)
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (self.channels, *inputs[0][1:])
+
+    def weights(self, x: Shape) -> tuple[Weight, ...]:
+        return _matrix(self.channels, x[0], self.bias)
+
+    def macs(self, x: Shape, y: Shape) -> int:
+        return prod(x) * self.channels
+
+
+def _matrix(rows: int, columns: int, bias: bool) -> tuple[Weight, ...]:
+    matrix = Weight("weight", (rows, columns), Kernel(columns))
+    return (matrix, Weight("bias", (rows,), Constant(0))) if bias else (matrix,)

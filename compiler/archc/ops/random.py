@@ -1,0 +1,50 @@
+"""Layers that act in training only: they drop or disturb values, and pass them on at inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archc.ir import Op, Shape
+from archc.ops.declare import real
+
+
+class Random(Op):
+    """Random in training, the identity at inference; the shape stays."""
+
+    training_only = True
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+
+@dataclass(frozen=True)
+class Dropout(Random):
+    """`dropout-0.5`: sets values to zero with this probability and scales up the rest."""
+
+    spelling = "dropout"
+    stem = "dropout"
+    positional = ((), ("rate",))
+
+    rate: float = real(0.5, least=0, most=1, open_end=True)
+
+
+@dataclass(frozen=True)
+class Noise(Random):
+    """`noise-0.1`: adds Gaussian noise of this standard deviation (denoising autoencoders)."""
+
+    spelling = "noise"
+    stem = "noise"
+    positional = (("deviation",),)
+
+    deviation: float = real(least=0)
+
+
+@dataclass(frozen=True)
+class Mask(Random):
+    """`mask-0.3`: sets values to zero with this probability and leaves the rest (Vincent et al. 2010)."""
+
+    spelling = "mask"
+    stem = "mask"
+    positional = (("rate",),)
+
+    rate: float = real(least=0, most=1, open_end=True)
