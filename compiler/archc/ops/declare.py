@@ -7,8 +7,7 @@ every field but a reference as `name=value` (underscores become dashes).
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any
 
@@ -69,14 +68,21 @@ def reference() -> Any:
     return field(default=None, metadata={"kind": "reference"})
 
 
-@cache
-def syntax(op: type[Any]) -> dict[str, Field[Any]]:
+_SYNTAX: dict[type[Op], dict[str, Field[Any]]] = {}
+
+
+def syntax(op: type[Op]) -> dict[str, Field[Any]]:
     """The arguments of an op, by the key that people write."""
-    return {entry.name.replace("_", "-"): entry for entry in fields(op) if entry.metadata}
+    if op not in _SYNTAX:
+        _SYNTAX[op] = {entry.name.replace("_", "-"): entry for entry in _declared(op) if entry.metadata}
+    return _SYNTAX[op]
 
 
-@cache
-def reference_key(op: type[Any]) -> str:
+def _declared(op: Any) -> tuple[Field[Any], ...]:
+    return fields(op) if is_dataclass(op) else ()
+
+
+def reference_key(op: type[Op]) -> str:
     """The key of the argument that `@name` fills; empty for ops that take none."""
     keys = (key for key, entry in syntax(op).items() if entry.metadata["kind"] == "reference")
     return next(keys, "")
