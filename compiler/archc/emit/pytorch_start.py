@@ -1,0 +1,113 @@
+"""The lines of `__init__` that give weights their first values, as `archc.initial` says.
+
+The loop over all modules covers what most layers want; the rest are set by name. PyTorch counts the
+inputs of a transposed convolution differently, so those have their bounds written out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, literal, plain_name
+from archc.initial import LINEAR, Nonlinearity, nonlinearities
+from archc.ir import Graph, Kernel, Node
+from archc.ops import conv, dense
+
+FEW = 2
+"""Up to so many layers are set one a line; more are set in a loop."""
+
+
+def starts_by_itself(graph: Graph) -> bool:
+    """Whether the file has any initial values to state."""
+    return any(node.op.weighted for node in graph.nodes)
+
+
+def write_start(out: Writer, graph: Graph) -> None:
+    """Write the first values of every weight layer."""
+    follows = nonlinearities(graph)
+    usual = [node for node in graph.nodes if isinstance(node.op, conv.Conv | dense.FC | dense.Linear)]
+    if usual:
+        most = Counter(follows[node.name] for node in usual).most_common(1)[0][0]
+        _write_loop(out, usual, most)
+        rest: dict[Nonlinearity, list[Node]] = {}
+        for node in usual:
+            if follows[node.name] != most:
+                rest.setdefault(follows[node.name], []).append(node)
+        for nonlinearity, nodes in rest.items():
+            _write_exceptions(out, nodes, nonlinearity)
+    transposed: dict[tuple[Nonlinearity, bool], list[Node]] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, conv.Deconv):
+            transposed.setdefault((follows[node.name], node.op.bias), []).append(node)
+    for (nonlinearity, bias), nodes in transposed.items():
+        _write_transposed(out, nodes, nonlinearity, bias)
+
+
+def _write_loop(out: Writer, nodes: list[Node], nonlinearity: Nonlinearity) -> None:
+    kinds = {"nn.Conv2d" if isinstance(node.op, conv.Conv) else "nn.Linear": None for node in nodes}
+    with out.block("for module in self.modules()"), out.block(f"if isinstance(module, {' | '.join(kinds)})"):
+        out.expression("", _kaiming(Py("module.weight"), nonlinearity))
+        if any(len(node.weights) > 1 for node in nodes):
+            with out.block("if module.bias is not None"):
+                out.line("nn.init.zeros_(module.bias)")
+
+
+def _write_exceptions(out: Writer, nodes: list[Node], nonlinearity: Nonlinearity) -> None:
+    if len(nodes) <= FEW:
+        for node in nodes:
+            weight = Py(f"self.{node.name}.weight") if plain_name(node.name) else _parameter(node, "weight")
+            out.expression("", _kaiming(weight, nonlinearity))
+        return
+    names = Brackets("(", tuple(Item(literal(f"{node.name}.weight")) for node in nodes), ")")
+    out.expression("for name in ", names, ":")
+    out.depth += 1
+    out.expression("", _kaiming(call("self.get_parameter", Py("name")), nonlinearity))
+    out.depth -= 1
+
+
+def _kaiming(weight: Code, nonlinearity: Nonlinearity) -> Brackets:
+    match nonlinearity:
+        case "leaky_relu", slope:
+            return call("nn.init.kaiming_uniform_", weight, a=slope)
+        case name, _:
+            return call("nn.init.kaiming_uniform_", weight, nonlinearity=name)
+
+
+def _parameter(node: Node, name: str) -> Code:
+    return call("self.get_parameter", f"{node.name}.{name}")
+
+
+def _write_transposed(out: Writer, nodes: Sequence[Node], nonlinearity: Nonlinearity, bias: bool) -> None:
+    out.line("# What one output of a transposed convolution sums depends on its stride.")
+    gain = _gain(nonlinearity)
+    if len(nodes) == 1:
+        node = nodes[0]
+        out.line(f"bound = {gain}math.sqrt(3 / {_fan_in(node)})")
+        out.expression("", call("nn.init.uniform_", _parameter(node, "weight"), Py("-bound"), Py("bound")))
+        if bias:
+            out.expression("", call("nn.init.zeros_", _parameter(node, "bias")))
+        return
+    pairs = tuple(Item(literal((node.name, _fan_in(node)))) for node in nodes)
+    out.expression("for name, fan_in in ", Brackets("(", pairs, ")"), ":")
+    out.depth += 1
+    out.line(f"bound = {gain}math.sqrt(3 / fan_in)")
+    out.line('nn.init.uniform_(self.get_parameter(f"{name}.weight"), -bound, bound)')
+    if bias:
+        out.line('nn.init.zeros_(self.get_parameter(f"{name}.bias"))')
+    out.depth -= 1
+
+
+def _gain(nonlinearity: Nonlinearity) -> str:
+    if nonlinearity == LINEAR:
+        return ""
+    name, slope = nonlinearity
+    arguments = [name] if slope is None else [name, slope]
+    code = call("nn.init.calculate_gain", *arguments)
+    return f"{code.open}{', '.join(str(item.code) for item in code.items)}{code.close} * "
+
+
+def _fan_in(node: Node) -> int:
+    fill = node.weights[0].fill
+    assert isinstance(fill, Kernel)
+    return fill.fan_in

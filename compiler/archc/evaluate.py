@@ -1,0 +1,93 @@
+"""From written arguments to values: numbers, sizes, words, parameters and arithmetic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from archc.diagnostics import Diagnostic, did_you_mean
+from archc.ir import OpError
+from archc.ops.declare import Literal
+from archc.tree import Arithmetic, Expression, Word
+
+MOST_DIGITS = 18
+Scope = Mapping[str, Literal]
+"""The values of parameters, by name."""
+
+_WHOLE = re.compile(r"[+-]?\d+")
+_REAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_SIZE = re.compile(r"\d+(x\d+)+")
+_NAME = re.compile(r"[A-Za-z_]\w*(-[A-Za-z_]\w*)*")
+
+
+@lru_cache(maxsize=4096)
+def literal(text: str) -> Literal:
+    """The value that a text stands for by itself: a number, a size, or a word; raises OpError."""
+    if _WHOLE.fullmatch(text):
+        return _whole(text)
+    if _SIZE.fullmatch(text):
+        return tuple(_whole(part) for part in text.split("x"))
+    if _NAME.fullmatch(text):
+        return text
+    if _REAL.fullmatch(text):
+        return float(text)
+    raise OpError("A0206", f"`{text[:40]}` is neither a number, a size such as `3x1`, nor a word")
+
+
+def _whole(text: str) -> int:
+    digits = text.lstrip("+-")
+    if len(digits) > MOST_DIGITS:
+        raise OpError("A0402", f"a number of {len(digits):,} digits is too large", f"at most {MOST_DIGITS} digits")
+    if len(digits) > 1 and digits[0] == "0":
+        plain = digits.lstrip("0") or "0"
+        raise OpError("A0206", f"`{text}` begins with a zero", f"write `{plain}`")
+    return int(text)
+
+
+def evaluate(expression: Expression, scope: Scope) -> Literal:
+    """The value of an argument; raises OpError. A word that names a parameter stands for its value."""
+    match expression:
+        case Word(text=text):
+            value = literal(text)
+            return scope.get(value, value) if isinstance(value, str) else value
+        case Arithmetic(operator=operator, operands=operands):
+            return _apply(operator, [_number(operand, scope) for operand in operands])
+
+
+def _number(expression: Expression, scope: Scope) -> int:
+    value = evaluate(expression, scope)
+    if isinstance(value, int):
+        return value
+    if isinstance(expression, Word) and isinstance(value, str):
+        remedy = did_you_mean(value, scope) or f"`param {value} = …` would give it a value"
+        raise OpError("A0208", f"`{value}` has no value here", remedy)
+    raise OpError("A0206", f"arithmetic is on whole numbers, not `{value}`")
+
+
+def _apply(operator: str, operands: list[int]) -> int:
+    match operator, operands:
+        case "+", [left, right]:
+            result = left + right
+        case "-", [left, right]:
+            result = left - right
+        case "*", [left, right]:
+            result = left * right
+        case "//", [_, 0]:
+            raise OpError("A0206", "division by zero")
+        case "//", [left, right]:
+            result = left // right
+        case "min", _:
+            result = min(operands)
+        case "max", _:
+            result = max(operands)
+        case _:
+            raise OpError("A0208", f"`{operator}` is no function", "`min` and `max` are")
+    if abs(result) >= 10**MOST_DIGITS:
+        raise OpError("A0402", "the result is too large", f"at most {MOST_DIGITS} digits")
+    return result
+
+
+def flaw(error: OpError, span: object, **more: object) -> Diagnostic:
+    """What an OpError says, at a place."""
+    return Diagnostic(error.code, error.message, span, help=error.help, **more)  # type: ignore[arg-type]

@@ -1,0 +1,191 @@
+"""A built network loaded into ONNX Runtime, on the device that was asked for and no other."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from archc import weights
+from archc.diagnostics import Diagnostic, Refusal
+from archc.files import FileProblem
+from archc.ir import Shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+_NAMES = {provider: device for device, provider in _PROVIDERS.items()}
+_FATAL = 4
+"""ONNX Runtime's severity above which it speaks: what matters is raised, and said by us."""
+
+
+class MachineProblem(Refusal):
+    """This machine lacks what the work needs. The exit code is 2.
+
+    A0711 ONNX Runtime is missing · A0712 CUDA does not work · A0713 too little memory
+    A0714 ONNX Runtime failed · A0715 PyTorch is missing · A0716 Pillow is missing
+    A0717 numbers that are not finite came out
+    """
+
+    def __init__(self, code: str, message: str, help: str = "") -> None:
+        super().__init__((Diagnostic(code, message, help=help),), status=2)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A network ready to run. Shapes are of one example: (C, H, W) or (C,)."""
+
+    model: Path
+    device: str
+    """`cuda` or `cpu`: where every node runs."""
+    note: str
+    """Why it is not CUDA though that was tried; empty otherwise."""
+    input: Shape
+    output: Shape
+    batch: int | None
+    """How many examples the model takes at once; None for any number."""
+    inference: Any
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for N×C×H×W (or N×C) examples. Raises MachineProblem where ONNX Runtime fails."""
+        try:
+            (result,) = self.inference.run(None, {self.inference.get_inputs()[0].name: batch})
+        except _failures() as error:
+            raise MachineProblem("A0714", f"ONNX Runtime failed: {_first_line(error)}", "try a smaller batch") from None
+        return result  # type: ignore[no-any-return]
+
+
+def open_session(folder: str | os.PathLike[str], device: Device = "auto") -> Session:
+    """Loads the network that a build folder holds.
+
+    The weights file must be the one that the model was built for: its header is compared first.
+    `cuda` runs every node there or raises MachineProblem; `auto` uses CUDA if a first run succeeds
+    and the CPU otherwise, and says why in `note`. Raises FileProblem, Refusal, MachineProblem.
+    """
+    if device not in get_args(Device):
+        raise ValueError(f"device is one of {', '.join(get_args(Device))}, not {device!r}")
+    model = find_model(folder)
+    weights.verify_header(model)
+    _need_memory(model)
+    ort = _onnxruntime()
+    if device == "cpu":
+        return _load(ort, model, "cpu")
+    reason = _no_cuda(ort)
+    if not reason:
+        try:
+            session = _load(ort, model, "cuda")
+            session.run(_zeros((session.batch or 1, *session.input)))
+        except MachineProblem as problem:
+            reason = problem.diagnostics[0].message
+        else:
+            return session
+    if device == "cuda":
+        help = "run on the CPU with `--device cpu`; for CUDA see onnxruntime.ai, “CUDA Execution Provider”"
+        raise MachineProblem("A0712", f"the network cannot run on CUDA: {reason}", help)
+    return _load(ort, model, "cpu", note=reason)
+
+
+def find_model(folder: str | os.PathLike[str]) -> Path:
+    """The `.onnx` file of a build folder, or the one named itself; raises FileProblem where there is none."""
+    place = Path(folder)
+    if place.suffix == ".onnx" and place.is_file():
+        return place
+    if not place.is_dir():
+        message = f"there is no build folder `{place}`"
+        raise FileProblem("A0601", message, "make it with `archc build SPEC`, or check the path")
+    named = place / f"{place.resolve().name}.onnx"
+    models = [named] if named.is_file() else sorted(place.glob("*.onnx"))
+    match models:
+        case [model]:
+            return model
+        case []:
+            message = f"`{place}` holds no `.onnx` file"
+            raise FileProblem("A0601", message, "build it with `archc build SPEC` (and without an `--emit` that leaves it out)")
+    message = f"`{place}` holds several `.onnx` files: {', '.join(path.name for path in models[:5])}"
+    raise FileProblem("A0601", message, "name one of them instead of the folder")
+
+
+def _load(ort: Any, model: Path, device: str, note: str = "") -> Session:
+    """A session whose every node is on one device; raises MachineProblem where that cannot be."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    provider: Any = _PROVIDERS[device]
+    if device == "cuda":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        # The default measures every algorithm for every layer: seconds, for a command that runs once.
+        provider = provider, {"cudnn_conv_algo_search": "HEURISTIC"}
+    try:
+        inference = ort.InferenceSession(model, options, providers=[provider])
+    except _failures() as error:
+        raise MachineProblem("A0714", f"ONNX Runtime does not load `{model}`: {_first_line(error)}") from None
+    used = {group.ep_name for group in inference.get_provider_graph_assignment_info()}
+    if inference.get_providers()[0] != _PROVIDERS[device] or used - {_PROVIDERS[device]}:
+        places = ", ".join(sorted(_NAMES.get(name, name) for name in used))
+        raise MachineProblem("A0712", f"ONNX Runtime put nodes on {places} instead of {device}")
+    source, result = inference.get_inputs()[0], inference.get_outputs()[0]
+    batch = source.shape[0] if isinstance(source.shape[0], int) else None
+    return Session(model, device, note, tuple(source.shape[1:]), tuple(result.shape[1:]), batch, inference)
+
+
+def _no_cuda(ort: Any) -> str:
+    """Why CUDA need not even be tried; empty if it may work."""
+    if _PROVIDERS["cuda"] not in ort.get_available_providers():
+        return "the installed ONNX Runtime has no CUDA provider (`onnxruntime-gpu` has)"
+    # CUDA libraries that came with pip are found only when loaded first. It prints what it misses.
+    with redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
+    return ""
+
+
+def _need_memory(model: Path) -> None:
+    """Raises MachineProblem for weights that the machine cannot hold."""
+    needed = sum(path.stat().st_size for path in (model, model.with_suffix(".safetensors")) if path.is_file())
+    have = physical_memory()
+    if have is not None and needed > have:
+        message = f"the weights of `{model.name}` take {needed / 2**30:,.1f} GiB; this machine has {have / 2**30:,.1f} GiB"
+        raise MachineProblem("A0713", message, "run it on a machine with more memory")
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory in this machine; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _zeros(shape: Shape) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.zeros(shape, np.float32)
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        message = f"ONNX Runtime cannot be imported ({_first_line(error)})"
+        raise MachineProblem("A0711", message, "install it with `pip install 'archc-nn[run]'`") from None
+    onnxruntime.set_default_logger_severity(_FATAL)
+    return onnxruntime
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: its status codes are classes of their own, under no common name."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    codes = (entry for entry in vars(state).values() if isinstance(entry, type) and issubclass(entry, Exception))
+    return (RuntimeError, ValueError, *codes)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

@@ -1,0 +1,163 @@
+"""One network's statements: the file's, with the cells of one column picked out of every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from archc.diagnostics import Diagnostic, Note
+from archc.tree import (
+    Cell,
+    Columns,
+    Default,
+    Expect,
+    Expression,
+    File,
+    Group,
+    Hidden,
+    Input,
+    Layer,
+    Option,
+    Param,
+    Row,
+    Title,
+    Word,
+)
+
+T = TypeVar("T")
+
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The statements of one network."""
+
+    file: File
+    column: str
+    title: Title | None
+    input: Input | None
+    hidden: tuple[tuple[Hidden, tuple[Layer, ...]], ...]
+    defaults: tuple[tuple[Default, tuple[Option, ...]], ...]
+    params: tuple[tuple[Param, Expression], ...]
+    expects: tuple[tuple[Expect, Word], ...]
+    rows: tuple[Row, ...]
+    index: int = 0
+
+    def pick(self, row: Row) -> Cell:
+        """The cell of a row that is this column's."""
+        return row.cells[self.index if len(row.cells) > 1 else 0]
+
+
+def column_names(file: File) -> tuple[str, ...]:
+    """The columns of a table file; none for a file of one network."""
+    for statement in file.statements:
+        if isinstance(statement, Columns):
+            return tuple(word.text for word in statement.names)
+    return ()
+
+
+@dataclass
+class _Reader:
+    file: File
+    problems: list[Diagnostic] = field(default_factory=list)
+    columns: Columns | None = None
+
+    def complain(self, code: str, message: str, part: object, help: str = "", *notes: Note) -> None:
+        self.problems.append(Diagnostic(code, message, self.file.span(part), "", help, notes))
+
+    def cells(self, cells: tuple[T, ...], part: object) -> None:
+        """Refuse a number of cells that is neither one nor the number of columns."""
+        if len(cells) == 1 or (self.columns and len(cells) == len(self.columns.names)):
+            return
+        if self.columns is None:
+            remedy = "a `columns A | B` line before it makes a table; `,` puts one layer after another"
+            self.complain("A0110", "`|` separates the cells of a table, and this file has no columns", part, remedy)
+            return
+        names = ", ".join(word.text for word in self.columns.names)
+        remedy = f"one cell for each of {names}, `-` where a column has nothing; or a single cell for all"
+        columns = Note(self.file.span(self.columns), f"{len(self.columns.names)} columns here")
+        self.complain("A0110", f"{len(cells)} cells for {len(self.columns.names)} columns", part, remedy, columns)
+
+    def rows(self, rows: tuple[Row, ...]) -> None:
+        for row in rows:
+            self.cells(row.cells, row)
+            if len(row.cells) > 1 and row.cells[0].items and row.cells[0].items[0].label:
+                label = row.cells[0].items[0].label
+                remedy = f"name the whole row with braces: `{label.text}: {{ … | … }}`"
+                self.complain("A0111", f"the label `{label.text}` would name one column only", label, remedy)
+            for cell in row.cells:
+                for item in cell.items:
+                    if isinstance(item.body, Group):
+                        self.rows(item.body.rows)
+
+
+def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
+    """One sheet for each column (one in all without a table), and what is wrong with the statements."""
+    reader = _Reader(file)
+    once: dict[type, object] = {}
+    for statement in file.statements:
+        if isinstance(statement, Title | Columns | Input):
+            _only_once(reader, once, statement)
+        if isinstance(statement, Columns):
+            reader.columns = reader.columns or statement
+            _check_columns(reader, statement)
+        elif isinstance(statement, Title) and (not statement.name or len(statement.name) > LONGEST_NAME):
+            reader.complain("A0112", f"a network's name has 1 to {LONGEST_NAME} characters", statement)
+    rows: list[Row] = []
+    for statement in file.statements:
+        match statement:
+            case Row():
+                rows.append(statement)
+            case Input() if rows:
+                reader.complain("A0113", "the input is said before the first layer", statement, "move this line up")
+            case Hidden(cells=cells) | Default(cells=cells) | Param(cells=cells) | Expect(cells=cells):
+                reader.cells(cells, statement)  # type: ignore[misc]
+    reader.rows(tuple(rows))
+    if reader.problems:
+        return (), tuple(reader.problems)
+    names = reader.columns.names if reader.columns else (Word("", 0, 0),)
+    return tuple(_sheet(file, once, tuple(rows), word.text, index) for index, word in enumerate(names)), ()
+
+
+def _sheet(file: File, once: dict[type, object], rows: tuple[Row, ...], column: str, index: int) -> Sheet:
+    def picked(kind: type[T]) -> tuple[tuple[T, object], ...]:
+        return tuple(
+            (entry, entry.cells[index if len(entry.cells) > 1 else 0])  # type: ignore[attr-defined]
+            for entry in file.statements
+            if isinstance(entry, kind)
+        )
+
+    return Sheet(
+        file,
+        column,
+        once.get(Title),  # type: ignore[arg-type]
+        once.get(Input),  # type: ignore[arg-type]
+        picked(Hidden),  # type: ignore[arg-type]
+        picked(Default),  # type: ignore[arg-type]
+        picked(Param),  # type: ignore[arg-type]
+        picked(Expect),  # type: ignore[arg-type]
+        rows,
+        index,
+    )
+
+
+def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Columns | Input) -> None:
+    first = once.setdefault(type(statement), statement)
+    if first is not statement:
+        what = {Title: "network", Columns: "columns", Input: "input"}[type(statement)]
+        note = Note(reader.file.span(first), "the first one")
+        reader.complain("A0114", f"a file has one `{what}` line", statement, "delete one of the two", note)
+
+
+def _check_columns(reader: _Reader, columns: Columns) -> None:
+    seen: dict[str, Word] = {}
+    for word in columns.names:
+        if not word.text or len(word.text) > LONGEST_NAME:
+            reader.complain("A0115", "a column has no name", columns, "`columns A | B | C`, without `|` at the end")
+            return
+        if word.text.lower() in seen:
+            note = Note(reader.file.span(seen[word.text.lower()]), "the first one")
+            reader.complain("A0115", f"two columns are called `{word.text}`", word, "rename one", note)
+        seen[word.text.lower()] = word
+
