@@ -11,8 +11,8 @@ from archc.diagnostics import did_you_mean
 from archc.evaluate import Scope, evaluate, literal
 from archc.ir import Op, OpError
 from archc.ops import CATALOGUE
-from archc.ops.declare import Reference, read, reference_key, show, signature, syntax
 from archc.ops.conv import Conv
+from archc.ops.declare import Reference, read, reference_key, show, signature, syntax
 from archc.tree import Expression, Layer, Option, Word
 
 Defaults = Mapping[type[Op], tuple[Option, ...]]

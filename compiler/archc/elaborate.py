@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from archc.bind import BindError, Defaults, Meaning, bind, layer_text, name_layer, wants_hidden
+from archc.bind import BindError, Meaning, bind, layer_text, name_layer, wants_hidden
 from archc.diagnostics import Diagnostic, Note, Refusal, did_you_mean, whole
 from archc.evaluate import evaluate, flaw, literal
 from archc.expect import check_expectations
-from archc.ir import Graph, Node, Op, OpError, Scope, Shape, Value, people
+from archc.ir import FLOAT_BYTES, Graph, Node, Op, OpError, Scope, Shape, Value, Weight, people
 from archc.names import Frame, refusal
-from archc.ops.declare import Literal, Reference, read, show, syntax, written
+from archc.ops.declare import Literal, Reference, read, show, syntax
 from archc.ops.pointwise import Relu
 from archc.sheet import Sheet
 from archc.source import Span
-from archc.tree import Group, Item, Layer, Row, Word
+from archc.tree import Group, Item, Layer, Option, Row, Word
 
 MOST_LAYERS = 10_000
 LARGEST = 2**63 - 1
@@ -79,7 +79,7 @@ class _Elaboration:
     sheet: Sheet
     problems: list[Diagnostic] = field(default_factory=list)
     scope: dict[str, Literal] = field(default_factory=dict)
-    defaults: dict[type[Op], tuple[object, ...]] = field(default_factory=dict)
+    defaults: dict[type[Op], tuple[Option, ...]] = field(default_factory=dict)
     hidden: dict[type[Op] | None, tuple[tuple[Op, ...], str]] = field(default_factory=dict)
     steps: list[_Step] = field(default_factory=list)
     items: int = 0
@@ -89,8 +89,10 @@ class _Elaboration:
     values: dict[str, Node | None] = field(default_factory=dict)
     value: Value | None = None
     frames: list[Frame] = field(default_factory=lambda: [Frame("", numbered=False)])
-    meanings: dict[int, Meaning | None] = field(default_factory=dict)
-    bound: dict[int, Op | None] = field(default_factory=dict)
+    # Equal text means equal layers within one network, and most networks repeat themselves.
+    meanings: dict[str, Meaning | None] = field(default_factory=dict)
+    bound: dict[str, Op | None] = field(default_factory=dict)
+    facts: dict[tuple[Op, Shape], tuple[Shape, tuple[Weight, ...]]] = field(default_factory=dict)
 
     def run(self, overrides: Mapping[str, str]) -> tuple[Graph, tuple[Diagnostic, ...]]:
         self._read_params(overrides)
@@ -116,7 +118,7 @@ class _Elaboration:
         )
         known = source is not None and self.value is not None and not self.sheet.file.broken
         if known and not graph.nodes:
-            self._complain("A0101", "a network without layers", whole(self.sheet.file.source), "write layers after `input`")
+            self._complain("A0101", "a network without layers", self._start(), "write layers after `input`")
         elif known and not self.problems:
             ends = {name: node for name, node in self.values.items() if node is not None}
             self.problems += check_expectations(self.sheet, graph, ends)
@@ -144,17 +146,17 @@ class _Elaboration:
             if name not in self.scope:
                 known = ", ".join(self.scope) or "none"
                 hint = did_you_mean(name, self.scope) or f"its parameters: {known}"
-                self._complain("A0208", f"the file has no parameter `{name}` to set", whole(self.sheet.file.source), hint)
+                self._complain("A0208", f"the file has no parameter `{name}` to set", self._start(), hint)
 
     def _read_input(self) -> Value | None:
         line = self.sheet.input
         if line is None:
             if self.sheet.file.statements:
                 remedy = "write a line such as `input 224x224 RGB` before the first layer"
-                self._complain("A0116", "the network has no input", whole(self.sheet.file.source), remedy)
+                self._complain("A0116", "the network has no input", self._start(), remedy)
             else:
                 remedy = "a network is `input 32x32 gray` and layers such as `conv-3-64, maxpool, FC-10`"
-                self._complain("A0101", "no network is defined", whole(self.sheet.file.source), remedy)
+                self._complain("A0101", "no network is defined", self._start(), remedy)
             return None
         try:
             size = evaluate(line.size, self.scope)
@@ -168,7 +170,8 @@ class _Elaboration:
             return None
         if line.colour is not None and (len(numbers) != 2 or line.colour.text.lower() not in COLOURS):
             remedy = did_you_mean(line.colour.text, COLOURS) or "`RGB` or `gray` after height x width"
-            self._complain("A0117", f"`{line.colour.text}` says nothing about the input's channels", line.colour, remedy)
+            message = f"`{line.colour.text}` says nothing about the input's channels"
+            self._complain("A0117", message, line.colour, remedy)
             return None
         if len(numbers) == 2 and line.colour is None:
             remedy = f"write `input {show_size(numbers)} RGB`, `gray`, or `input {show_size(numbers)}xCHANNELS`"
@@ -205,7 +208,7 @@ class _Elaboration:
             if line.kind is not None and op is None:
                 continue
             if op is not None and not op.weighted:
-                self._complain("A0118", f"`{op.spelling}` is no weight layer", line.kind, "conv, deconv, FC and linear are")
+                self._complain("A0118", f"`{op.spelling}` is no weight layer", line, "conv, deconv, FC and linear are")
                 continue
             if op in self.hidden:
                 what = f"hidden {op.spelling}" if op else "hidden"
@@ -221,7 +224,7 @@ class _Elaboration:
         ops: list[Op] = []
         for layer in layers:
             try:
-                op = bind(layer, name_layer(layer), self.scope, self.defaults)  # type: ignore[arg-type]
+                op = bind(layer, name_layer(layer), self.scope, self.defaults)
             except BindError as error:
                 self.problems.append(flaw(error.error, self._span(error.part)))
                 continue
@@ -305,15 +308,18 @@ class _Elaboration:
             self.steps.append(_Mark(label))
 
     def _meaning(self, layer: Layer) -> Meaning | None:
-        key = id(layer)
-        if key not in self.meanings:
+        key = self._text(layer)
+        meaning = self.meanings.get(key)
+        if meaning is None:
             try:
-                self.meanings[key] = name_layer(layer)
+                meaning = self.meanings[key] = name_layer(layer)
             except BindError as error:
-                self.meanings[key] = None
                 if not (isinstance(layer.words[0], Word) and layer.words[0].text == "?"):
                     self.problems.append(flaw(error.error, self._span(error.part)))
-        return self.meanings[key]
+        return meaning
+
+    def _text(self, layer: Layer) -> str:
+        return self.sheet.file.source.text[layer.start : layer.end]
 
     # Implied activations.
 
@@ -422,25 +428,23 @@ class _Elaboration:
         self._append(op, leaf, "")
 
     def _bind(self, leaf: _Leaf) -> Op | None:
-        key = id(leaf.layer)
-        if key in self.bound:
-            return self.bound[key]
-        if leaf.meaning is None:
-            return None
-        fixed = leaf.layer.at is None
+        key = self._text(leaf.layer)
+        op = self.bound.get(key)
+        if op is not None or leaf.meaning is None:
+            return op
+        at = leaf.layer.at
         try:
-            reference = None if fixed else self._resolve(leaf.layer.at)
-            op = bind(leaf.layer, leaf.meaning, self.scope, self.defaults, reference, leaf.before)  # type: ignore[arg-type]
+            reference = self._resolve(at) if at is not None else None
+            op = bind(leaf.layer, leaf.meaning, self.scope, self.defaults, reference, leaf.before)
         except BindError as error:
             self.problems.append(flaw(error.error, self._span(error.part)))
-            op, fixed = None, True
-        if fixed:
+            return None
+        if at is None:
             self.bound[key] = op
         return op
 
-    def _resolve(self, at: Word | None) -> Reference | None:
+    def _resolve(self, at: Word) -> Reference | None:
         """The earlier layer that `@name` means: in its own braces first, then outward."""
-        assert at is not None
         for frame in reversed(self.frames):
             path = f"{frame.path}.{at.text}" if frame.path else at.text
             if path in self.values:
@@ -455,26 +459,32 @@ class _Elaboration:
     def _append(self, op: Op, leaf: _Leaf, reason: str) -> None:
         label = leaf.label if not reason else None
         name = self.frames[-1].next(op.stem, label.text if label else "")
-        place: object = label or leaf.layer
+        span = self._span(leaf.layer)
         if name in self.names or label is not None:
-            self._claim(name, place)
+            self._claim(name, label or leaf.layer)
         else:
-            self.names[name] = self._span(leaf.layer)
+            self.names[name] = span
         value = self.value
         if value is None:
             return
         try:
-            shape = op.infer((value.shape,))
-            if prod(shape) * 4 > LARGEST:
-                raise OpError("A0402", f"the output {people(shape)} has more bytes than 2⁶³ − 1")
+            shape, weights = self._facts(op, value.shape)
         except OpError as error:
             self.problems.append(self._misfit(error, leaf))
             self.value = None
             return
-        output = Value(name, shape)
-        weights = op.weights(value.shape)
-        self.nodes.append(Node(op, name, (value,), output, weights, self.names[name], leaf.item, reason))
-        self.value = output
+        self.value = Value(name, shape)
+        self.nodes.append(Node(op, name, (value,), self.value, weights, span, leaf.item, reason))
+
+    def _facts(self, op: Op, x: Shape) -> tuple[Shape, tuple[Weight, ...]]:
+        """The output shape and the weights of an operation on an input; raises OpError."""
+        found = self.facts.get((op, x))
+        if found is None:
+            shape = op.infer((x,))
+            if prod(shape) * FLOAT_BYTES > LARGEST:
+                raise OpError("A0402", f"the output {people(shape)} has more bytes than 2⁶³ − 1")
+            found = self.facts[op, x] = shape, op.weights(x)
+        return found
 
     def _misfit(self, error: OpError, leaf: _Leaf) -> Diagnostic:
         """A layer refuses what arrives: say where that came from."""
@@ -497,7 +507,8 @@ class _Elaboration:
             return
         numbers = (size,) if isinstance(size, int) else size
         if not isinstance(numbers, tuple):
-            self._complain("A0119", f"`{show(size)}` is no size", row.size, "write `-> 7x7x512`, `-> 56x56` or `-> 4096`")
+            remedy = "write `-> 7x7x512`, `-> 56x56` or `-> 4096`"
+            self._complain("A0119", f"`{show(size)}` is no size", row.size, remedy)
         elif value is not None and not fits(value.shape, numbers):
             message = f"this row gives {people(value.shape)}, not {show_size(numbers)}"
             self._complain("A0308", message, row.size, "correct the size, or the layers that lead here")
@@ -505,6 +516,9 @@ class _Elaboration:
     def _complain(self, code: str, message: str, part: object, help: str = "") -> None:
         span = part if isinstance(part, Span) else self._span(part)
         self.problems.append(Diagnostic(code, message, span, help=help))
+
+    def _start(self) -> Span:
+        return whole(self.sheet.file.source)
 
     def _span(self, part: object) -> Span:
         return self.sheet.file.span(part)
@@ -534,6 +548,3 @@ def _without_repeats(problems: list[Diagnostic]) -> list[Diagnostic]:
         at = problem.span.start if problem.span else -1
         seen.setdefault((problem.code, at, problem.message), problem)
     return sorted(seen.values(), key=lambda problem: problem.span.start if problem.span else -1)
-
-
-__all__ = ["MOST_LAYERS", "elaborate", "fits", "show_size", "written", "Defaults"]

@@ -8,6 +8,7 @@ on after it, so that one run reports every mistake.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -51,7 +52,8 @@ def parse(source: Source) -> tuple[File, tuple[Diagnostic, ...]]:
         raise Refusal(problems)
     text = source.text.translate(SAME_AS) if not source.text.isascii() else source.text
     try:
-        return File(source, _parser().parse(text)), ()
+        statements: Any = _parser().parse(text)
+        return File(source, statements), ()
     except UnexpectedInput:
         statements, problems = _read_on(source, text)
         return File(source, statements, broken=True), problems
@@ -60,20 +62,21 @@ def parse(source: Source) -> tuple[File, tuple[Diagnostic, ...]]:
 @cache
 def _parser() -> Lark:
     grammar = files("archc.grammar").joinpath("arch.lark").read_text(encoding="utf-8")
-    return Lark(grammar, start="file", parser="lalr", transformer=_Builder())  # type: ignore[arg-type]
+    return Lark(grammar, start="file", parser="lalr", transformer=_Builder())
 
 
 def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnostic, ...]]:
     """Read a faulty text, skipping each line that fails."""
-    parser = _parser().parse_interactive(text)
-    lines = parser.lexer_thread.state.line_ctr  # type: ignore[union-attr]
+    parser: Any = _parser().parse_interactive(text)
+    lexer = parser.lexer_thread
+    lines = lexer.state.line_ctr
     problems: list[Diagnostic] = []
     open_braces: list[int] = []
     fresh = parser.parser_state.copy(deepcopy_values=False)
     begins, braces_then = 0, 0
     while True:
         try:
-            for token in parser.lexer_thread.lex(parser.parser_state):
+            for token in lexer.lex(parser.parser_state):
                 parser.feed_token(token)
                 match token.type:
                     case "LBRACE":
@@ -85,15 +88,15 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
                         begins, braces_then = token.end_pos or 0, len(open_braces)
             return _finish(source, parser, open_braces, problems)
         except UnexpectedInput as error:
-            problems.append(_word(source, text, error))
+            problems.append(_word(source, text, error, accepts=parser.accepts()))
+            at = max(error.pos_in_stream or 0, begins)
         parser.parser_state = fresh.copy(deepcopy_values=False)
         del open_braces[braces_then:]
-        at = max(lines.char_pos, begins)
         end = _end_of_line(text, at)
         parser.feed_token(Token("HEAD", "?", begins, end_pos=begins + 1))
         for brace in re.finditer(r"[{}]", re.sub(r"#[^\r\n]*", lambda found: " " * len(found[0]), text[begins:end])):
             _feed_brace(parser, brace[0], begins + brace.start(), open_braces)
-        lines.feed(Token("BLANK", text[lines.char_pos : end]))
+        lines.char_pos = end
         fresh, begins, braces_then = parser.parser_state.copy(deepcopy_values=False), end, len(open_braces)
         if len(problems) >= MOST_SHOWN:
             return (), tuple(problems)
@@ -129,7 +132,13 @@ def _end_of_line(text: str, at: int) -> int:
     return found.start() if found else len(text)
 
 
-def _word(source: Source, text: str, error: UnexpectedInput, open_braces: list[int] | None = None) -> Diagnostic:
+def _word(
+    source: Source,
+    text: str,
+    error: UnexpectedInput,
+    open_braces: list[int] | None = None,
+    accepts: set[str] | None = None,
+) -> Diagnostic:
     """Say in words what lark stumbled over."""
     if open_braces:
         opening = Span(source, open_braces[-1], open_braces[-1] + 1)
@@ -139,7 +148,7 @@ def _word(source: Source, text: str, error: UnexpectedInput, open_braces: list[i
             return explain_character(source, text, error.pos_in_stream or 0)
         case UnexpectedToken():
             start = error.token.start_pos if error.token.type != "$END" else len(source.text)
-            return explain_token(source, text, start or 0, error.token.end_pos or start or 0, error.accepts or set())
+            return explain_token(source, text, start or 0, error.token.end_pos or start or 0, accepts or set())
     raise AssertionError(error)
 
 
@@ -235,6 +244,14 @@ def _words(text: str, start: int) -> list[Expression]:
     return [Word(word, start + at, start + at + len(word)) for word, at in _split(text)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """How often an item is repeated, on its way into the item."""
+
+    value: Expression
+    end: int
+
+
 class _Builder(Transformer[Token, Any]):
     """Makes each part of the tree as soon as its rule is complete."""
 
@@ -243,18 +260,20 @@ class _Builder(Transformer[Token, Any]):
 
     def title(self, parts: list[Token]) -> Title:
         token = parts[0]
-        name = token[len("network") :].strip()
-        return Title(name, token.start_pos + len(token) - len(token[7:].lstrip()), token.start_pos + len(token.rstrip()))
+        name = token.removeprefix("network")
+        start, end = _start(token), _start(token) + len(token.rstrip())
+        return Title(name.strip(), start + len(token) - len(name.lstrip()), end)
 
     def columns(self, parts: list[Token]) -> Columns:
         token = parts[0]
-        at = token.start_pos + len("columns")
+        start = _start(token)
+        at = start + len("columns")
         names = []
         for name in token[len("columns") :].split("|"):
             lead = len(name) - len(name.lstrip())
             names.append(Word(name.strip(), at + lead, at + lead + len(name.strip())))
             at += len(name) + 1
-        return Columns(tuple(names), token.start_pos, token.start_pos + len(token.rstrip()))
+        return Columns(tuple(names), start, start + len(token.rstrip()))
 
     def input(self, parts: list[Any]) -> Input:
         size, colour = _word_of(parts[0]), parts[1] and _word_of(parts[1])
@@ -292,32 +311,39 @@ class _Builder(Transformer[Token, Any]):
     size = scalar
 
     def row(self, parts: list[Any]) -> Row:
+        return Row(tuple(parts), None, parts[0].start, parts[-1].end)
+
+    def sized_row(self, parts: list[Any]) -> Row:
         *cells, size = parts
-        return Row(tuple(cells), size, cells[0].start, (size or cells[-1]).end)
+        return Row(tuple(cells), size, cells[0].start, size.end)
 
     def cell(self, parts: list[Item]) -> Cell:
         return Cell(tuple(parts), parts[0].start, parts[-1].end)
 
     def nothing(self, parts: list[Token]) -> Cell:
-        return Cell((), parts[0].start_pos, parts[0].end_pos)
+        return Cell((), _start(parts[0]), _end(parts[0]))
 
     def item(self, parts: list[Any]) -> Item:
-        label, body, times = parts
-        inner = body if isinstance(body, Group) else body[0]
-        last = times or (body if isinstance(body, Group) else body[-1])
-        word = label and Word(label[:-1], label.start_pos, label.end_pos - 1)
-        return Item(word, body, times, (word or inner).start, last.end)
+        label = times = None
+        if isinstance(parts[0], Token):
+            token = parts.pop(0)
+            label = Word(str(token[:-1]), token.start_pos, token.end_pos - 1)
+        if isinstance(parts[-1], _Times):
+            times = parts.pop()
+        last = times or parts[-1]
+        body = parts[0] if isinstance(parts[0], Group) else tuple(parts)
+        return Item(label, body, times and times.value, (label or parts[0]).start, last.end)
 
     def group(self, parts: list[Any]) -> Group:
         opening, *rows, closing = parts
         return Group(tuple(rows), opening.start_pos, closing.end_pos)
 
-    def times(self, parts: list[Any]) -> Expression:
+    def times(self, parts: list[Any]) -> _Times:
         match parts[0]:
             case Token() as token:
-                return Word(str(token[1:]), token.start_pos, token.end_pos)
+                return _Times(Word(str(token[1:]), _start(token), _end(token)), _end(token))
             case expression:
-                return expression
+                return _Times(expression, expression.end + 1)
 
     def layer(self, parts: list[Any]) -> Layer:
         head = parts[0]
@@ -332,7 +358,7 @@ class _Builder(Transformer[Token, Any]):
                 case Option():
                     options.append(part)
                 case Token(type="AT"):
-                    at = Word(str(part[1:]), part.start_pos, part.end_pos)
+                    at = Word(str(part[1:]), _start(part), _end(part))
                 case Token():
                     stride = self._tail(part, words, stride)
                 case _:
@@ -351,8 +377,8 @@ class _Builder(Transformer[Token, Any]):
         """What is glued to a closing parenthesis: `-64`, `/2`, `-64/2`."""
         name, slash, over = token.partition("/")
         if name:
-            words += _words(str(name[1:]), token.start_pos + 1)
-        return Word(over, token.end_pos - len(over), token.end_pos) if slash else stride
+            words += _words(str(name[1:]), _start(token) + 1)
+        return Word(over, _end(token) - len(over), _end(token)) if slash else stride
 
     def computed(self, parts: list[Any]) -> Expression:
         return parts[1]  # type: ignore[no-any-return]
@@ -378,4 +404,12 @@ class _Builder(Transformer[Token, Any]):
 
 
 def _word_of(token: Token) -> Word:
-    return Word(str(token), token.start_pos, token.end_pos)  # type: ignore[arg-type]
+    return Word(str(token), _start(token), _end(token))
+
+
+def _start(token: Token) -> int:
+    return token.start_pos or 0
+
+
+def _end(token: Token) -> int:
+    return token.end_pos or 0

@@ -46,7 +46,7 @@ class Sheet:
 
     def pick(self, row: Row) -> Cell:
         """The cell of a row that is this column's."""
-        return row.cells[self.index if len(row.cells) > 1 else 0]
+        return _of(row.cells, self.index)
 
 
 def column_names(file: File) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
             case Input() if rows:
                 reader.complain("A0113", "the input is said before the first layer", statement, "move this line up")
             case Hidden(cells=cells) | Default(cells=cells) | Param(cells=cells) | Expect(cells=cells):
-                reader.cells(cells, statement)  # type: ignore[misc]
+                reader.cells(cells, statement)
     reader.rows(tuple(rows))
     if reader.problems:
         return (), tuple(reader.problems)
@@ -121,25 +121,25 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
 
 
 def _sheet(file: File, once: dict[type, object], rows: tuple[Row, ...], column: str, index: int) -> Sheet:
-    def picked(kind: type[T]) -> tuple[tuple[T, object], ...]:
-        return tuple(
-            (entry, entry.cells[index if len(entry.cells) > 1 else 0])  # type: ignore[attr-defined]
-            for entry in file.statements
-            if isinstance(entry, kind)
-        )
-
+    title, line = once.get(Title), once.get(Input)
+    statements = file.statements
     return Sheet(
         file,
         column,
-        once.get(Title),  # type: ignore[arg-type]
-        once.get(Input),  # type: ignore[arg-type]
-        picked(Hidden),  # type: ignore[arg-type]
-        picked(Default),  # type: ignore[arg-type]
-        picked(Param),  # type: ignore[arg-type]
-        picked(Expect),  # type: ignore[arg-type]
+        title if isinstance(title, Title) else None,
+        line if isinstance(line, Input) else None,
+        tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Hidden)),
+        tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Default)),
+        tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Param)),
+        tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Expect)),
         rows,
         index,
     )
+
+
+def _of(cells: tuple[T, ...], index: int) -> T:
+    """A column's cell: its own, or the one that spans all columns."""
+    return cells[index if len(cells) > 1 else 0]
 
 
 def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Columns | Input) -> None:
@@ -160,4 +160,3 @@ def _check_columns(reader: _Reader, columns: Columns) -> None:
             note = Note(reader.file.span(seen[word.text.lower()]), "the first one")
             reader.complain("A0115", f"two columns are called `{word.text}`", word, "rename one", note)
         seen[word.text.lower()] = word
-

@@ -58,8 +58,10 @@ def explain_character(source: Source, text: str, at: int) -> Diagnostic:
     if piece[0] in "\"'":
         return Diagnostic("A0103", "text in quotes has no meaning here", span, "", "names are written without quotes")
     if piece[0].isdigit():
-        return Diagnostic("A0103", f"`{_cut(piece)}` is no layer", span, "", "a layer begins with its name: `conv-3-64`")
-    return Diagnostic("A0103", f"`{_cut(piece)}` has no meaning here", span, "", "a line holds layers: `conv-3-64, maxpool`")
+        remedy = "a layer begins with its name: `conv-3-64`"
+        return Diagnostic("A0103", f"`{_cut(piece)}` is no layer", span, "", remedy)
+    remedy = "a line holds layers: `conv-3-64, maxpool`"
+    return Diagnostic("A0103", f"`{_cut(piece)}` has no meaning here", span, "", remedy)
 
 
 def explain_token(source: Source, text: str, start: int, end: int, accepts: set[str]) -> Diagnostic:
@@ -77,20 +79,21 @@ def explain_token(source: Source, text: str, start: int, end: int, accepts: set[
     if piece == "," and (before.endswith((",", "{", "|")) or not before or before[-1] in "\r\n"):
         return Diagnostic("A0107", "a layer is missing before this comma", span, "", "delete one comma")
     if piece == "|":
-        return Diagnostic(
-            "A0107", "a cell of the table is empty", span, "nothing stands before this `|`", "write `-` for an empty cell"
-        )
+        message, remedy = "a cell of the table is empty", "write `-` for an empty cell"
+        return Diagnostic("A0107", message, span, "nothing stands before this `|`", remedy)
+    if piece[:1].isdigit() or piece[:1] in ('"', "'", "-"):
+        return explain_character(source, text, start)
     if not piece.strip():
         last = before.rsplit("\n", 1)[-1].split()
         what = f" after `{_cut(last[-1])}`" if last else ""
         end_span = Span(source, len(before), len(before) + 1)
         if before.endswith("|"):
-            message, remedy = "a cell of the table is empty", "write `-` for an empty cell, and no `|` at the end of a row"
-            return Diagnostic("A0107", message, end_span, "", remedy)
+            remedy = "write `-` for an empty cell, and no `|` at the end of a row"
+            return Diagnostic("A0107", "a cell of the table is empty", end_span, "", remedy)
         return Diagnostic("A0103", f"the line ends too early{what}", end_span, f"expected {_list(accepts)}")
     if re.search(r"\bx(\d+|\([^()]*\))$", before) and "COMMA" in accepts:
-        message = "a repeat ends its item"
-        return Diagnostic("A0108", message, span, "nothing is attached after the repeat", f"write a comma before `{_cut(piece)}`")
+        remedy = f"write a comma before `{_cut(piece)}`"
+        return Diagnostic("A0108", "a repeat ends its item", span, "nothing is attached after the repeat", remedy)
     if before.endswith("}") and "COMMA" in accepts:
         return Diagnostic("A0103", "nothing attaches to a group", span, "", f"write a comma before `{_cut(piece)}`")
     if re.fullmatch(r"[A-Za-z_]\w*:", piece):

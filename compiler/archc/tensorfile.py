@@ -53,7 +53,7 @@ class WeightsError(Refusal):
 
     A0501 no safetensors file · A0502 a header that cannot be believed · A0503 tensors that do not
     fill the file · A0504 other tensors than the network's · A0505 not the file that an ONNX model
-    was made for · A0506 more metadata than the header has room for
+    was made for · A0506 more metadata than the header has room for · A0507 no ONNX model
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:
@@ -225,9 +225,8 @@ def _entry(key: str, value: Any, name: str) -> Entry:
         case _:
             _refuse(name, f"does not describe `{key}` by dtype, shape and data_offsets", code="A0502")
     # `type() is int` leaves out true and false, which Python counts among the integers.
-    if len(shape) > MOST_AXES or not all(
-        type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)
-    ):
+    whole = all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end))
+    if not whole or len(shape) > MOST_AXES:
         _refuse(name, f"has an impossible size or place of `{key}` in its header", code="A0502")
     if dtype not in ITEM_BYTES:
         _refuse(name, f"has numbers of unknown type `{dtype}` in `{key}`", code="A0502")

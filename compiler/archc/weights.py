@@ -67,8 +67,8 @@ def initial(graph: Graph, seed: int = 0) -> dict[str, Numbers]:
     begins = bounds(graph)
     found: dict[str, Numbers] = {}
     for entry in plan.entries:
-        blocks = [_draw(block) for block in _blocks(entry, begins[entry.name], seed)]
-        found[entry.name] = np.concatenate(blocks).reshape(entry.shape)
+        numbers: Numbers = np.concatenate([_draw(block) for block in _blocks(entry, begins[entry.name], seed)])
+        found[entry.name] = numbers.reshape(entry.shape)
     return found
 
 
@@ -230,9 +230,8 @@ def _compare(header: Header, graph: Graph, name: str) -> None:
             findings.append(f"`{tensor}` is missing; {graph.name} needs {_shown(entry)}")
         elif (other.dtype, other.shape) != (entry.dtype, entry.shape):
             findings.append(f"`{tensor}` is {_shown(other)}; {graph.name} needs {_shown(entry)}")
-    findings += [
-        f"`{tensor}` ({_shown(found[tensor])}) belongs to no layer" for tensor in found if tensor not in wanted
-    ]
+    spare = (entry for tensor, entry in found.items() if tensor not in wanted)
+    findings += [f"`{entry.name}` ({_shown(entry)}) belongs to no layer" for entry in spare]
     if not findings:
         return
     error = WeightsError(

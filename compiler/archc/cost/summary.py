@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import singledispatch
 from itertools import groupby
+from math import prod
 
 from archc.cost.analyse import Analysis, LayerCost
-from archc.cost.table import Column, Row, columns_of, layout, wrap
+from archc.cost.table import Column, Row, layout, wrap
 from archc.diagnostics import printable
-from archc.initial import LINEAR, bounds, nonlinearities
-from archc.ir import Constant, Graph, Node, Op, Pair, Shape, people
+from archc.ir import FLOAT_BYTES, Op, Pair, Shape, people
 from archc.ops import conv, dense, pool, resize
 
 WIDTH = 100
@@ -135,7 +135,7 @@ def mebibytes(count: int) -> str:
 def _footer(analysis: Analysis, width: int) -> list[str]:
     params, macs = analysis.params, analysis.macs
     entries = [
-        ("parameters", f"{params:,} = {mebibytes(4 * params)} in float32"),
+        ("parameters", f"{params:,} = {mebibytes(FLOAT_BYTES * params)} in float32"),
         ("", _split(analysis)),
         ("not trained", f"{analysis.buffers:,} (running statistics)" if analysis.buffers else ""),
         ("MACs", f"{macs:,} for one input, products with weights, biases not counted"),
@@ -196,7 +196,7 @@ def _(op: conv.Deconv, x: Shape, y: Shape) -> Geometry:
 @geometry.register(dense.FC)
 @geometry.register(dense.Linear)
 def _(op: dense.FC | dense.Linear, x: Shape, y: Shape) -> Geometry:
-    seen = x[0] if isinstance(op, dense.Linear) else people((_size(x),))
+    seen = x[0] if isinstance(op, dense.Linear) else prod(x)
     return f"{op.channels} of {seen}", "", ""
 
 
@@ -223,33 +223,3 @@ def times(pair: Pair) -> str:
 def short(pair: Pair) -> str:
     """`2`, or `2×1` where height and width differ."""
     return str(pair[0]) if pair[0] == pair[1] else times(pair)
-
-
-def _size(shape: Shape) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
-
-
-# The tensors -------------------------------------------------------------------------------------
-
-
-def tensors(graph: Graph) -> str:
-    """Each tensor: its name in the `state_dict`, its shape, type and size, and how it begins."""
-    begins, follows = bounds(graph), nonlinearities(graph)
-    rows = [["tensor", "shape", "type", "numbers", "begins"]]
-    total = 0
-    for name, weight, node in graph.weights():
-        total += weight.bytes
-        shape = "×".join(map(str, weight.shape)) or "scalar"
-        start = _start(begins[name], node, follows)
-        rows.append([printable(name), shape, weight.dtype, f"{weight.size:,}", start])
-    return "\n".join([*columns_of(rows, right=(3,)), "", f"{len(rows) - 1} tensors, {total:,} bytes"]) + "\n"
-
-
-def _start(bound: float | Constant, node: Node, follows: dict[str, tuple[str, float | None]]) -> str:
-    if isinstance(bound, Constant):
-        return f"{bound.value:g}"
-    kind, _ = follows.get(node.name, LINEAR)
-    return f"uniform in ±{bound:.6g}, for {'no rectifier' if kind == 'linear' else kind.replace('_', ' ')}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from archc.emit.lowering import Attribute, Lowering, Operand, Tensor, lower
 from archc.ir import Op
 from archc.ops import conv, dense, layout, norm, pointwise, random
@@ -102,10 +104,7 @@ def _group_norm(op: norm.GroupNorm, at: Lowering) -> Tensor:
     So each group becomes a channel of an instance normalisation, and the scale of each channel
     follows on its own.
     """
-    size = 1
-    for side in at.x.shape:
-        size *= side
-    groups = at.reshape(at.x, (op.groups, size // op.groups), "groups")
+    groups = at.reshape(at.x, (op.groups, prod(at.x.shape) // op.groups), "groups")
     ones = at.floats("ones", (1.0 for _ in range(op.groups)), (op.groups,))
     zeros = at.floats("zeros", (0.0 for _ in range(op.groups)), (op.groups,))
     normal = at.add("InstanceNormalization", groups, ones, zeros, shape=groups.shape, epsilon=op.eps)
@@ -122,7 +121,7 @@ CUDNN_LARGEST_N, CUDNN_LEAST_K, CUDNN_LEAST_BETA = 16, 1e-5, 0.01
 def _lrn(op: norm.LRN, at: Lowering) -> Tensor:
     """ONNX divides α by n, and the paper does not."""
     if op.n <= CUDNN_LARGEST_N and op.k >= CUDNN_LEAST_K and op.beta >= CUDNN_LEAST_BETA:
-        constants = {"size": op.n, "bias": op.k, "alpha": op.alpha * op.n, "beta": op.beta}
+        constants: dict[str, Attribute] = {"size": op.n, "bias": op.k, "alpha": op.alpha * op.n, "beta": op.beta}
         return at.add("LRN", at.x, shape=at.y, **constants)
     channels, height, width = at.x.shape
     squares = at.add("Mul", at.x, at.x, shape=at.y)
@@ -211,10 +210,7 @@ def _mish(op: pointwise.Mish, at: Lowering) -> Tensor:
 
 @lower.register(layout.Flatten)
 def _flatten(op: Op, at: Lowering) -> Tensor:
-    size = 1
-    for side in at.x.shape:
-        size *= side
-    return at.add("Flatten", at.x, shape=(size,), axis=1)
+    return at.add("Flatten", at.x, shape=(prod(at.x.shape),), axis=1)
 
 
 @lower.register(layout.Reshape)

@@ -7,9 +7,9 @@ of ONNX Runtime that are in use. Where PyTorch rounds up, padding and factors sa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
+from math import prod
 
-from archc.emit.lowering import Lowering, Table, Tensor, lower
+from archc.emit.lowering import Attribute, Lowering, Tensor, lower
 from archc.ir import Pair
 from archc.ops import pool, resize
 
@@ -26,7 +26,7 @@ def _far_padding(op: pool.Pool, at: Lowering) -> Pair:
     return height, width
 
 
-def _max_attributes(op: pool.Pool, at: Lowering) -> dict[str, list[int]]:
+def _max_attributes(op: pool.Pool, at: Lowering) -> dict[str, Attribute]:
     pads = [*op.pad, *_far_padding(op, at)]
     return {"kernel_shape": [*op.kernel], "strides": [*op.steps()], "pads": pads}
 
@@ -123,18 +123,18 @@ def _adaptive_avg_pool(op: pool.AdaptiveAvgPool, at: Lowering) -> Tensor:
     if h % height == 0 and w % width == 0:
         window = [h // height, w // width]
         return at.add("AveragePool", at.x, shape=at.y, kernel_shape=window, strides=window)
-    rows = at.floats("rows", _means(_adaptive_windows(h, height), h), (height, h))
-    means = (_share(window, place) for place in range(w) for window in _adaptive_windows(w, width))
-    return at.resample(at.x, rows, at.floats("columns", means, (w, width)))
+    at.allow(h * height + w * width)
+    return _stretch_means(at, [*_adaptive_windows(h, height)], [*_adaptive_windows(w, width)])
 
 
 @lower.register(pool.AdaptiveMaxPool)
 def _adaptive_max_pool(op: pool.AdaptiveMaxPool, at: Lowering) -> Tensor:
     """Windows of different sizes are made equal by repeating their last row and column."""
-    (channels, h, w), (_, height, width) = at.x.shape, at.y
+    (_, h, w), (_, height, width) = at.x.shape, at.y
     if h % height == 0 and w % width == 0:
         window = [h // height, w // width]
         return at.add("MaxPool", at.x, shape=at.y, kernel_shape=window, strides=window)
+    at.allow(h + height + w + width)
     x, window = at.x, []
     for axis, (role, size, count) in enumerate((("rows", h, height), ("columns", w, width)), 2):
         longest = max(end - start for start, end in _adaptive_windows(size, count))
@@ -165,12 +165,82 @@ def _unpool(op: resize.Unpool, at: Lowering) -> Tensor:
     if kernel == (sh, sw):
         return _resize(at, kernel, "nearest", "asymmetric", nearest_mode="floor")
     (_, h, w), (_, height, width) = at.x.shape, at.y
-    covers_rows = [_covering(place, h, kernel[0], sh) for place in range(height)]
-    return at.resample(at.x, Table, Table)
+    at.allow(h * height + w * width)
+    return _stretch_means(at, [*_covering(h, height, kernel[0], sh)], [*_covering(w, width, kernel[1], sw)])
 
 
-def _resize(at: Lowering, scale: Pair, mode: str, points: str, **attributes: str | float) -> Tensor:
+def _through_switches(at: Lowering, switches: Tensor | None) -> Tensor:
+    """Each value goes to where its maximum was, by a scatter into zeros.
+
+    MaxUnpool has no CUDA kernel. The switches count through the whole batch, so they are taken
+    modulo one example.
+    """
+    assert switches is not None, "a maxpool stands before the layer that refers to it"
+    size, count = prod(at.y), prod(at.x.shape)
+    values = at.reshape(at.x, (count,), "values")
+    through_batch = at.reshape(switches, (count,), "switches")
+    places = at.record("Mod", (through_batch, at.ints("size", (size,))), Tensor((count,), "int64"), {})
+    batch = at.record("Shape", (at.x,), Tensor((1,), "int64", batch=False), {"start": 0, "end": 1})
+    target = at.record("Concat", (batch, at.ints("flat", (size,))), Tensor((2,), "int64", batch=False), {"axis": 0})
+    zeros = at.add("ConstantOfShape", target, shape=(size,))
+    return at.reshape(at.add("ScatterElements", zeros, places, values, shape=(size,), axis=1), at.y)
+
+
+def _covering(size: int, out: int, kernel: int, stride: int) -> Iterator[Pair]:
+    """For each place of the output: first and end of the inputs whose windows cover it."""
+    for place in range(out):
+        yield max(0, -(-(place - kernel + 1) // stride)), min(size, place // stride + 1)
+
+
+def _stretch_means(at: Lowering, rows: list[Pair], columns: list[Pair]) -> Tensor:
+    """Each output is the mean of a rectangle of the input: two products with constant matrices."""
+    channels, h, w = at.x.shape
+    down = (_share(place, stretch) for stretch in rows for place in range(h))
+    across = (_share(place, stretch) for place in range(w) for stretch in columns)
+    narrow = at.add("MatMul", at.x, at.floats("columns", across, (w, len(columns))), shape=(channels, h, len(columns)))
+    return at.add("MatMul", at.floats("rows", down, (len(rows), h)), narrow, shape=at.y)
+
+
+def _share(place: int, stretch: Pair) -> float:
+    start, end = stretch
+    return 1 / (end - start) if start <= place < end else 0.0
+
+
+def _resize(at: Lowering, scale: Pair, mode: str, points: str, **attributes: Attribute) -> Tensor:
     scales = at.floats("scales", (1.0, 1.0, *map(float, scale)))
-    return at.add(
-        "Resize", at.x, None, scales, shape=at.y, mode=mode, coordinate_transformation_mode=points, **attributes
-    )
+    attributes |= {"mode": mode, "coordinate_transformation_mode": points}
+    return at.add("Resize", at.x, None, scales, shape=at.y, **attributes)
+
+
+_SMOOTH: dict[str, tuple[str, dict[str, Attribute]]] = {
+    "bilinear": ("linear", {}),
+    "bicubic": ("cubic", {"cubic_coeff_a": -0.75}),
+}
+
+
+@lower.register(resize.Upsample)
+def _upsample(op: resize.Upsample, at: Lowering) -> Tensor:
+    if op.mode == "nearest":
+        return _resize(at, op.scale, "nearest", "asymmetric", nearest_mode="floor")
+    mode, attributes = _SMOOTH[op.mode]
+    return _resize(at, op.scale, mode, "align_corners" if op.align_corners else "half_pixel", **attributes)
+
+
+@lower.register(resize.PixelShuffle)
+def _pixel_shuffle(op: resize.PixelShuffle, at: Lowering) -> Tensor:
+    return at.add("DepthToSpace", at.x, shape=at.y, blocksize=op.scale, mode="CRD")
+
+
+@lower.register(resize.SpaceToDepth)
+def _space_to_depth(op: resize.SpaceToDepth, at: Lowering) -> Tensor:
+    """ONNX's SpaceToDepth puts the place in the square before the channel; PyTorch after it."""
+    channels, r = at.x.shape[0], op.scale
+    _, height, width = at.y
+    squares = at.reshape(at.x, (channels, height, r, width, r), "squares")
+    return at.reshape(at.transpose(squares, (0, 1, 3, 5, 2, 4)), at.y)
+
+
+@lower.register(resize.Crop)
+def _crop(op: resize.Crop, at: Lowering) -> Tensor:
+    top, left = op.origin(at.x.shape)
+    return at.cut(at.x, 2, (top, left), (top + op.size[0], left + op.size[1]))

@@ -82,27 +82,22 @@ class Lowering:
         """The shape that the layer yields."""
         return self.node.y
 
-    def add(
-        self,
-        kind: str,
-        *inputs: Operand,
-        shape: Shape,
-        dtype: Dtype = "float32",
-        batch: bool = True,
-        **attributes: Attribute,
-    ) -> Tensor:
-        """Records an operator with one result."""
-        result = Tensor(shape, dtype, batch)
-        self.steps.append(Step(kind, inputs, (result,), attributes))
-        return result
+    def add(self, kind: str, *inputs: Operand, shape: Shape, **attributes: Attribute) -> Tensor:
+        """Records an operator whose one result is a float32 tensor for each example."""
+        return self.record(kind, inputs, Tensor(shape), attributes)
 
-    def add_indexed(
-        self, kind: str, *inputs: Operand, shape: Shape, **attributes: Attribute
-    ) -> tuple[Tensor, Tensor]:
+    def add_indexed(self, kind: str, *inputs: Operand, shape: Shape, **attributes: Attribute) -> tuple[Tensor, Tensor]:
         """Records an operator with a second result of the same shape, where its values came from."""
         values, indices = Tensor(shape), Tensor(shape, "int64", role="indices")
         self.steps.append(Step(kind, inputs, (values, indices), attributes))
         return values, indices
+
+    def record(
+        self, kind: str, inputs: tuple[Operand, ...], result: Tensor, attributes: Mapping[str, Attribute]
+    ) -> Tensor:
+        """Records an operator with the result that is given, and returns that."""
+        self.steps.append(Step(kind, inputs, (result,), attributes))
+        return result
 
     def weight(self, name: str, shape: Shape | None = None) -> Parameter:
         """A weight of the layer, by the name it has in the layer."""
@@ -130,14 +125,19 @@ class Lowering:
         """A constant of one float32 number, without axes."""
         return self.floats(role, (value,), ())
 
-    def _table(self, role: str, shape: Shape | None, dtype: Dtype, numbers: Iterable[float]) -> Table:
-        if shape is not None and prod(shape) > LARGEST_TABLE:
+    def allow(self, count: int) -> None:
+        """Raises OpError for a constant of so many numbers that it has no place in an `.onnx` file."""
+        if count > LARGEST_TABLE:
             raise OpError(
                 "A0403",
-                f"`{self.node.name}` needs a constant of {prod(shape):,} numbers in its ONNX form, "
+                f"`{self.node.name}` needs a constant of {count:,} numbers in its ONNX form, "
                 f"and at most {LARGEST_TABLE:,} are allowed",
-                "use a smaller map or kernel there",
+                "use a smaller map there",
             )
+
+    def _table(self, role: str, shape: Shape | None, dtype: Dtype, numbers: Iterable[float]) -> Table:
+        if shape is not None:
+            self.allow(prod(shape))
         values = tuple(numbers)
         return Table(role, (len(values),) if shape is None else shape, dtype, values)
 
@@ -145,7 +145,7 @@ class Lowering:
 
     def reshape(self, x: Tensor, shape: Shape, role: str = "shape") -> Tensor:
         """The same numbers under other sizes; the batch axis stays."""
-        return self.add("Reshape", x, self.ints(role, (0, *shape)), shape=shape, dtype=x.dtype)
+        return self.record("Reshape", (x, self.ints(role, (0, *shape))), Tensor(shape, x.dtype), {})
 
     def transpose(self, x: Tensor, order: tuple[int, ...]) -> Tensor:
         """Axis i of the result is axis order[i] of x; the batch is axis 0 and stays there."""
@@ -170,12 +170,6 @@ class Lowering:
         channels, height, width = x.shape
         shape = (channels, before[0] + height + after[0], before[1] + width + after[1])
         return self.add("Pad", x, self.ints("pads", (0, 0, *before, 0, 0, *after)), shape=shape, mode=mode)
-
-    def resample(self, x: Tensor, rows: Table, columns: Table) -> Tensor:
-        """Each channel X becomes rows · X · columns."""
-        channels, height, _ = x.shape
-        across = self.add("MatMul", x, columns, shape=(channels, height, columns.shape[1]))
-        return self.add("MatMul", rows, across, shape=(channels, rows.shape[0], columns.shape[1]))
 
 
 @singledispatch

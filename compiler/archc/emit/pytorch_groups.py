@@ -288,12 +288,13 @@ def _stack(run: list[Node], plan: Plan, taken: set[str]) -> Stack | None:
     op = run[0].op
     after = "_".join(node.op.stem for node in run[1:])
     names = [f"{op.stem}_{after}"]
-    what = "a fully connected layer"
+    what = "fully connected layer"
     if isinstance(op, conv.Conv | conv.Deconv):
         height, width = op.kernel
         names.append(f"{op.stem}{height}x{width}_{after}")
-        what = f"a {height}×{width} {'convolution' if isinstance(op, conv.Conv) else 'transposed convolution'}"
+        what = f"{height}×{width} {'convolution' if isinstance(op, conv.Conv) else 'transposed convolution'}"
     name = next((name for name in names if name not in taken), None)
     if name is None:
         return None
+    what = f"a {what}, then {', '.join(node.op.spelling for node in run[1:])}"
     return Stack(name, what, *_parameter_names(run[0]), _modules(run, plan))

@@ -305,8 +305,8 @@ def _(op: layout.Reshape, x: Shape, value: Code) -> Code:
     shape = op.infer((x,))
     if len(shape) == 1:
         return call("torch.flatten", value, 1)
-    source = flat(value) if len(x) == 1 else f"{flat(value)}.flatten(1)"
-    return call(f"{source}.unflatten", 1, shape)
+    source = value if len(x) == 1 else call("torch.flatten", value, 1)
+    return call("torch.unflatten", source, 1, shape)
 
 
 def member(op: Op, x: Shape) -> Brackets:
@@ -326,5 +326,6 @@ def switched_pool(op: pool.MaxPool, value: Code) -> Brackets:
 
 def switched_unpool(op: pool.MaxPool, size: Shape, value: Code, switches: str) -> Brackets:
     """Unpooling through the switches of a max-pooling, back to the size that it was given."""
-    args, named = _window(op)
-    return call("F.max_unpool2d", value, Py(switches), *args, **named, output_size=size[1:])
+    named = {} if op.steps() == op.kernel else {"stride": op.steps()}
+    named |= {} if op.pad == (0, 0) else {"padding": op.pad}
+    return call("F.max_unpool2d", value, Py(switches), op.kernel, **named, output_size=size[1:])

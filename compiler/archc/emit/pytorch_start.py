@@ -18,9 +18,15 @@ FEW = 2
 """Up to so many layers are set one a line; more are set in a loop."""
 
 
-def starts_by_itself(graph: Graph) -> bool:
-    """Whether the file has any initial values to state."""
-    return any(node.op.weighted for node in graph.nodes)
+def promise(graph: Graph) -> str:
+    """How the weights begin, for the docstring of `__init__`; empty where no layer has any."""
+    weighted = [node for node in graph.nodes if node.op.weighted]
+    if not weighted:
+        return ""
+    rectified = any(name in ("relu", "leaky_relu") for name, _ in nonlinearities(graph).values())
+    how = "as He et al. (2015) say" if rectified else "scaled to their fan-in"
+    biases = ", biases at zero" if any(len(node.weights) > 1 for node in weighted) else ""
+    return f"; weights begin {how}{biases}"
 
 
 def write_start(out: Writer, graph: Graph) -> None:
@@ -40,6 +46,8 @@ def write_start(out: Writer, graph: Graph) -> None:
     for node in graph.nodes:
         if isinstance(node.op, conv.Deconv):
             transposed.setdefault((follows[node.name], node.op.bias), []).append(node)
+    if transposed:
+        out.line("# One output of a transposed convolution sums channels × kernel / stride² values.")
     for (nonlinearity, bias), nodes in transposed.items():
         _write_transposed(out, nodes, nonlinearity, bias)
 
@@ -79,7 +87,6 @@ def _parameter(node: Node, name: str) -> Code:
 
 
 def _write_transposed(out: Writer, nodes: Sequence[Node], nonlinearity: Nonlinearity, bias: bool) -> None:
-    out.line("# What one output of a transposed convolution sums depends on its stride.")
     gain = _gain(nonlinearity)
     if len(nodes) == 1:
         node = nodes[0]

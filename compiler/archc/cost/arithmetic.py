@@ -1,0 +1,380 @@
+"""The arithmetic of each layer: its formulas, and the same formulas with the layer's numbers in them."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from math import prod
+
+from archc.ir import Node, Op, Pair, Shape, people
+from archc.ops import conv, dense, layout, norm, pointwise, pool, random, resize
+
+Line = tuple[str, str]
+"""What is worked out, and how."""
+
+
+def grouped(number: int) -> str:
+    """A number in groups of three, `4 821 600`."""
+    return f"{number:,}".replace(",", " ")
+
+
+def product(*factors: int) -> str:
+    """`3·3·64`."""
+    return "·".join(grouped(factor) for factor in factors)
+
+
+@singledispatch
+def arithmetic(op: Op, node: Node) -> list[Line]:
+    """Output size, parameters and MACs of a layer, one line each."""
+    return []
+
+
+# Sliding windows ---------------------------------------------------------------------------------
+
+
+@arithmetic.register
+def _(op: conv.Conv, node: Node) -> list[Line]:
+    x, y, (kh, kw) = node.x, node.y, op.kernel
+    seen = x[0] // op.groups
+    lines = [*_slid(node), ("channels", f"{op.channels}, one for each filter")]
+    if op.groups > 1:
+        lines.append(
+            ("groups", f"{op.groups}: each filter sees {grouped(x[0])}/{op.groups} = {grouped(seen)} of the channels")
+        )
+    if op.pad_mode != "zeros":
+        how = {"reflect": "mirrors the map at its border", "replicate": "repeats the border"}[op.pad_mode]
+        lines.append(("padding", f"{op.pad_mode}: {how}"))
+    depth = "C/groups" if op.groups > 1 else "C"
+    return [
+        *lines,
+        _params(f"k·k·{depth}", "filters", product(kh, kw, seen), op.channels, op.bias, node.params),
+        _macs(f"H'·W'·filters·k·k·{depth}", product(y[1], y[2], y[0], kh, kw, seen), node.macs),
+    ]
+
+
+@arithmetic.register
+def _(op: conv.Deconv, node: Node) -> list[Line]:
+    x, (kh, kw) = node.x, op.kernel
+    leaving = op.channels // op.groups
+    filters = "filters/groups" if op.groups > 1 else "filters"
+    return [
+        *_both_sides(node, [_spread(op, node, axis) for axis in (0, 1)]),
+        ("channels", f"{op.channels}, one for each filter"),
+        _params_per_input(f"C·k·k·{filters}", product(x[0], kh, kw, leaving), op.bias, op.channels, node.params),
+        _macs(f"H·W·C·k·k·{filters}", product(x[1], x[2], x[0], kh, kw, leaving), node.macs),
+    ]
+
+
+@arithmetic.register
+def _(op: pool.Pool, node: Node) -> list[Line]:
+    taken = {
+        pool.MaxPool: "the largest value",
+        pool.MinPool: "the smallest value",
+        pool.AvgPool: "the mean",
+        pool.MedianPool: "the median",
+    }[type(op)]
+    if isinstance(op, pool.AvgPool) and op.pad != (0, 0):
+        taken += ", padding counted as zeros" if op.count_pad else ", padding left out"
+    return [*_slid(node), ("value", f"{taken} of each {_times(op.kernel)} window, channel by channel; no parameters")]
+
+
+def _slid(node: Node) -> list[Line]:
+    return _both_sides(node, [_slide(node, axis) for axis in (0, 1)])
+
+
+def _slide(node: Node, axis: int) -> str:
+    """`⌊(H − k + 2p)/s⌋ + 1 = ⌊(224 − 3 + 2·1)/1⌋ + 1 = 224`; with holes the kernel reaches d(k − 1) + 1."""
+    window = node.op.window(node.x)
+    assert window is not None
+    size, result = node.x[1 + axis], node.y[1 + axis]
+    kernel, stride, pad = window.kernel[axis], window.stride[axis], window.pad[axis]
+    dilation, extent = window.dilation[axis], window.extent[axis]
+    opens, closes = ("⌈", "⌉") if window.ceil else ("⌊", "⌋")
+    side = "HW"[axis]
+    formula = f"{opens}({side} − {'k' if dilation == 1 else 'e'} + 2p)/s{closes} + 1"
+    numbers = f"{opens}({size} − {extent} + 2·{pad})/{stride}{closes} + 1"
+    holes = "" if dilation == 1 else f", where e = d(k − 1) + 1 = {dilation}·({kernel} − 1) + 1 = {extent}"
+    steps = -(-(size - extent + 2 * pad) // stride) + 1
+    if window.ceil and steps != result:
+        return f"{formula} = {numbers} = {steps}, less the last, which would start in the padding: {result}{holes}"
+    return f"{formula} = {numbers} = {result}{holes}"
+
+
+def _spread(op: conv.Deconv, node: Node, axis: int) -> str:
+    cuts, adds = op.padding()
+    size, kernel, stride, dilation = node.x[1 + axis], op.kernel[axis], op.stride[axis], op.dilation[axis]
+    cut, add, side = cuts[axis], adds[axis], "HW"[axis]
+    reach, reached = ("k", str(kernel)) if dilation == 1 else ("d(k − 1) + 1", f"{dilation}·({kernel} − 1) + 1")
+    more, added = (" + a", f" + {add}") if add else ("", "")
+    return (
+        f"({side} − 1)·s − 2p + {reach}{more} = ({size} − 1)·{stride} − 2·{cut} + {reached}{added}"
+        f" = {node.y[1 + axis]}" + (f", where a = {add} is added at the far end" if add else "")
+    )
+
+
+def _both_sides(node: Node, texts: list[str]) -> list[Line]:
+    """Height and width; once, if they are worked out from the same numbers."""
+    height, width = texts
+    if height.replace("H", "W") == width:
+        return [("height", height), ("width", f"{node.y[2]}, likewise")]
+    return [("height", height), ("width", width)]
+
+
+@arithmetic.register
+def _(op: pool.GlobalPool, node: Node) -> list[Line]:
+    taken = "the mean" if isinstance(op, pool.GlobalAvgPool) else "the largest"
+    count = f"{product(*node.x[1:])} = {grouped(prod(node.x[1:]))}"
+    return [
+        ("height, width", "1 and 1: one number for each channel"),
+        ("value", f"{taken} of the {count} values of a channel; no parameters"),
+    ]
+
+
+@arithmetic.register
+def _(op: pool.AdaptivePool, node: Node) -> list[Line]:
+    taken = "the mean" if isinstance(op, pool.AdaptiveAvgPool) else "the largest value"
+    texts = [_adapted(node.x[1 + axis], op.size[axis]) for axis in (0, 1)]
+    lines = [("height", f"{op.size[0]}, as asked: {texts[0]}"), ("width", f"{op.size[1]}, as asked: {texts[1]}")]
+    if texts[0] == texts[1]:
+        lines[1] = ("width", f"{op.size[1]}, likewise")
+    return [*lines, ("value", f"{taken} of each window, channel by channel; no parameters")]
+
+
+def _adapted(side: int, count: int) -> str:
+    if side % count == 0:
+        return f"windows of {side}/{count} = {side // count} side by side"
+    return f"window i takes ⌊i·{side}/{count}⌋ to ⌈(i + 1)·{side}/{count}⌉ − 1, i = 0 … {count - 1}"
+
+
+# Back to larger maps -----------------------------------------------------------------------------
+
+
+@arithmetic.register
+def _(op: resize.Unpool, node: Node) -> list[Line]:
+    if op.at is not None:
+        return [
+            ("size", f"{people(node.y)}, what `{op.at.name}` was given"),
+            ("value", f"each value goes where `{op.at.name}` found its largest, zeros elsewhere; no parameters"),
+        ]
+    kernel, steps = op.kernel or (1, 1), op.steps()
+    texts = [
+        f"({side} − 1)·s + k = ({node.x[axis]} − 1)·{steps[axis - 1]} + {kernel[axis - 1]} = {node.y[axis]}"
+        for axis, side in ((1, "H"), (2, "W"))
+    ]
+    laps = "; where windows overlap, the mean" if steps != kernel else ""
+    value = f"each value is repeated over a {_times(kernel)} window{laps}; no parameters"
+    return [*_both_sides(node, texts), ("value", value)]
+
+
+@arithmetic.register
+def _(op: resize.Upsample, node: Node) -> list[Line]:
+    where = "corners to corners: (i·(H − 1))/(sH − 1)" if op.align_corners else "(i + ½)/s − ½"
+    values = {
+        "nearest": "each value is repeated",
+        "bilinear": f"the mean of 2×2 neighbours, weighted by nearness to {where}",
+        "bicubic": f"a cubic through 4×4 neighbours (a = −0.75), at {where}",
+    }
+    return [*_scaled(node, op.scale), ("value", f"{values[op.mode]}; no parameters")]
+
+
+@arithmetic.register
+def _(op: resize.PixelShuffle, node: Node) -> list[Line]:
+    r = op.scale
+    count = f"C/r² = {node.x[0]}/{r}² = {node.y[0]}"
+    return [*_scaled(node, (r, r)), ("channels", f"{count}: each {r * r} channels become one of {r} times the size")]
+
+
+def _scaled(node: Node, scale: Pair) -> list[Line]:
+    texts = [
+        f"{side}·s = {node.x[axis]}·{scale[axis - 1]} = {node.y[axis]}" for axis, side in ((1, "H"), (2, "W"))
+    ]
+    return _both_sides(node, texts)
+
+
+@arithmetic.register
+def _(op: resize.SpaceToDepth, node: Node) -> list[Line]:
+    r = op.scale
+    texts = [f"{side}/r = {node.x[axis]}/{r} = {node.y[axis]}" for axis, side in ((1, "H"), (2, "W"))]
+    count = f"C·r² = {node.x[0]}·{r}² = {node.y[0]}"
+    return [*_both_sides(node, texts), ("channels", f"{count}: each {r}×{r} square becomes {r * r} channels")]
+
+
+@arithmetic.register
+def _(op: resize.Crop, node: Node) -> list[Line]:
+    top, left = op.origin(node.x)
+    rows = f"rows {top} to {top + op.size[0] - 1}, columns {left} to {left + op.size[1] - 1}"
+    return [("size", f"the middle of {people(node.x)}: {rows}, counted from 0")]
+
+
+# Fully connected ---------------------------------------------------------------------------------
+
+
+@arithmetic.register
+def _(op: dense.FC, node: Node) -> list[Line]:
+    inputs, sides = prod(node.x), [*node.x[1:], node.x[0]]
+    lines = [("inputs", f"{product(*sides)} = {grouped(inputs)}")] if len(node.x) > 1 else []
+    return [
+        *lines,
+        _params("inputs", "outputs", grouped(inputs), op.channels, op.bias, node.params),
+        _macs("inputs·outputs", product(inputs, op.channels), node.macs),
+    ]
+
+
+@arithmetic.register
+def _(op: dense.Linear, node: Node) -> list[Line]:
+    x = node.x
+    positions = [("positions", f"{product(*x[1:])} = {grouped(prod(x[1:]))}, the same matrix at each")] if x[1:] else []
+    return [
+        *positions,
+        _params("C", "outputs", grouped(x[0]), op.channels, op.bias, node.params),
+        _macs("positions·C·outputs" if x[1:] else "C·outputs", product(*x[1:], x[0], op.channels), node.macs),
+    ]
+
+
+def _params(inside: str, count: str, numbers: str, channels: int, bias: bool, result: int) -> Line:
+    """`(k·k·C + 1)·filters = (3·3·3 + 1)·64 = 1 792`; without a bias there is no 1."""
+    if bias:
+        return "parameters", f"({inside} + 1)·{count} = ({numbers} + 1)·{grouped(channels)} = {grouped(result)}"
+    return "parameters", f"{inside}·{count} = {numbers}·{grouped(channels)} = {grouped(result)}, no bias"
+
+
+def _params_per_input(formula: str, numbers: str, bias: bool, channels: int, result: int) -> Line:
+    if bias:
+        return "parameters", f"{formula} + filters = {numbers} + {grouped(channels)} = {grouped(result)}"
+    return "parameters", f"{formula} = {numbers} = {grouped(result)}, no bias"
+
+
+def _macs(formula: str, numbers: str, result: int) -> Line:
+    return "MACs", f"{formula} = {numbers} = {grouped(result)}"
+
+
+# Values, one by one ------------------------------------------------------------------------------
+
+_ACTIVATIONS: dict[type[Op], str] = {
+    pointwise.Relu: "max(0, x)",
+    pointwise.Relu6: "min(max(0, x), 6)",
+    pointwise.Selu: "1.0507·(x above 0, else 1.6733·(eˣ − 1))",
+    pointwise.Silu: "x/(1 + e⁻ˣ)",
+    pointwise.Mish: "x·tanh(ln(1 + eˣ))",
+    pointwise.HardSwish: "x·min(max(0, x + 3), 6)/6",
+    pointwise.HardSigmoid: "min(max(0, x + 3), 6)/6",
+    pointwise.Softplus: "ln(1 + eˣ)",
+    pointwise.Sigmoid: "1/(1 + e⁻ˣ)",
+    pointwise.Tanh: "(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ)",
+}
+
+
+@arithmetic.register
+def _(op: pointwise.Activation, node: Node) -> list[Line]:
+    match op:
+        case pointwise.Plain():
+            return [("value", _ACTIVATIONS[type(op)])]
+        case pointwise.Gelu(tanh=approximate):
+            exact = "x·Φ(x), Φ the normal distribution function"
+            return [("value", "x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))" if approximate else exact)]
+        case pointwise.LeakyRelu(slope=slope):
+            return [("value", f"x above 0, else {slope:g}·x")]
+        case pointwise.RRelu(lower=lower, upper=upper):
+            mean = (lower + upper) / 2
+            return [("value", f"x above 0, else a·x, a in [{lower:g}, {upper:g}] by chance; {mean:g} at inference")]
+        case pointwise.Elu(alpha=alpha):
+            return [("value", f"x above 0, else {alpha:g}·(eˣ − 1)")]
+        case pointwise.PRelu(shared=shared):
+            many = "1, one slope for all channels" if shared else f"C = {node.x[0]}, one slope a for each channel"
+            return [("value", "x above 0, else a·x, a learnt"), ("parameters", many)]
+        case pointwise.SoftMax() | pointwise.LogSoftMax():
+            where = f" at each of {product(*node.x[1:])} positions" if len(node.x) > 1 else ""
+            name = "e^xᵢ/Σe^xⱼ" if isinstance(op, pointwise.SoftMax) else "xᵢ − ln Σe^xⱼ"
+            return [("value", f"{name} over {grouped(node.x[0])} channels{where}")]
+    raise AssertionError(op)
+
+
+@arithmetic.register
+def _(op: norm.BatchNorm, node: Node) -> list[Line]:
+    channels = node.x[0]
+    kept = f"2·C + 1 = 2·{channels} + 1 = {grouped(2 * channels + 1)} more: running mean and variance, and a counter"
+    learnt = "γ·(x − μ)/√(σ² + ε) + β" if op.affine else "(x − μ)/√(σ² + ε)"
+    lines = [("value", f"{learnt}, μ and σ² of each channel over the batch; at inference the running ones")]
+    if op.affine:
+        lines.append(_scale_and_shift(node))
+    return [*lines, ("not trained", kept)]
+
+
+@arithmetic.register
+def _(op: norm.LayerNorm, node: Node) -> list[Line]:
+    where = "of the channels at each position" if len(node.x) > 1 else "of the vector"
+    return [("value", f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² {where}"), _scale_and_shift(node)]
+
+
+@arithmetic.register
+def _(op: norm.GroupNorm, node: Node) -> list[Line]:
+    per = f"C/groups = {node.x[0]}/{op.groups} = {node.x[0] // op.groups}"
+    where = ", over the whole map" if len(node.x) > 1 else ""
+    value = f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² of {per} channels together{where}"
+    return [("value", value), _scale_and_shift(node)]
+
+
+def _scale_and_shift(node: Node) -> Line:
+    return "parameters", f"2·C = 2·{grouped(node.x[0])} = {grouped(node.params)}, γ and β"
+
+
+@arithmetic.register
+def _(op: norm.LRN, node: Node) -> list[Line]:
+    value = f"x/({op.k:g} + {op.alpha:g}·Σx²)^{op.beta:g}, Σ over n = {op.n} neighbouring channels; no parameters"
+    return [("value", value)]
+
+
+@arithmetic.register
+def _(op: random.Random, node: Node) -> list[Line]:
+    match op:
+        case random.Dropout(rate=rate):
+            value = f"0 with probability {rate:g}, else x/(1 − {rate:g})"
+        case random.Mask(rate=rate):
+            value = f"0 with probability {rate:g}, else x"
+        case random.Noise(deviation=deviation):
+            value = f"x + noise, Gaussian with standard deviation {deviation:g}"
+    return [("value", f"{value}; in training only")]
+
+
+# Moving values -----------------------------------------------------------------------------------
+
+
+@arithmetic.register
+def _(op: layout.Flatten, node: Node) -> list[Line]:
+    return [("size", f"{product(*_written(node.x))} = {grouped(prod(node.x))}, channel by channel")]
+
+
+@arithmetic.register
+def _(op: layout.Reshape, node: Node) -> list[Line]:
+    return [("size", f"{product(*_written(node.x))} = {product(*_written(node.y))}, channel by channel")]
+
+
+@arithmetic.register
+def _(op: layout.Identity, node: Node) -> list[Line]:
+    return [("value", "x")]
+
+
+@arithmetic.register
+def _(op: layout.Shuffle, node: Node) -> list[Line]:
+    each = f"{node.x[0]}/{op.groups} = {node.x[0] // op.groups}"
+    return [("channels", f"{op.groups} groups of {each} are interleaved: the first of each group, then the second, …")]
+
+
+@arithmetic.register
+def _(op: layout.Part, node: Node) -> list[Line]:
+    first = (op.index - 1) * node.y[0]
+    many = f"{node.x[0]}/{op.of} = {node.y[0]}"
+    return [("channels", f"{many}: {first} to {first + node.y[0] - 1}, counted from 0")]
+
+
+@arithmetic.register
+def _(op: layout.Scale, node: Node) -> list[Line]:
+    return [("value", "γ·x"), ("parameters", f"C = {grouped(node.x[0])}, one γ for each channel")]
+
+
+def _times(pair: Pair) -> str:
+    return f"{pair[0]}×{pair[1]}"
+
+
+def _written(shape: Shape) -> list[int]:
+    """Height, width, channels."""
+    return [*shape[1:], shape[0]]
