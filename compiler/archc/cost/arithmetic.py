@@ -1,31 +1,19 @@
-"""The arithmetic of each layer: its formulas, and the same formulas with the layer's numbers in them."""
+"""The arithmetic of the layers that slide, resize or multiply: formulas, and the layer's numbers in them."""
 
 from __future__ import annotations
 
 from functools import singledispatch
 from math import prod
 
-from archc.ir import Node, Op, Pair, Shape, people
-from archc.ops import conv, dense, layout, norm, pointwise, pool, random, resize
-
-Line = tuple[str, str]
-"""What is worked out, and how."""
-
-
-def grouped(number: int) -> str:
-    """A number in groups of three, `4 821 600`."""
-    return f"{number:,}".replace(",", " ")
-
-
-def product(*factors: int) -> str:
-    """`3·3·64`."""
-    return "·".join(grouped(factor) for factor in factors)
+from archc.cost.values import Line, grouped, product, values
+from archc.ir import Node, Op, Pair, people
+from archc.ops import conv, dense, pool, resize
 
 
 @singledispatch
 def arithmetic(op: Op, node: Node) -> list[Line]:
-    """Output size, parameters and MACs of a layer, one line each."""
-    return []
+    """Output size, parameters and MACs of a layer, one line each; empty for a layer that has no formula."""
+    return values(op, node)
 
 
 # Sliding windows ---------------------------------------------------------------------------------
@@ -184,9 +172,7 @@ def _(op: resize.PixelShuffle, node: Node) -> list[Line]:
 
 
 def _scaled(node: Node, scale: Pair) -> list[Line]:
-    texts = [
-        f"{side}·s = {node.x[axis]}·{scale[axis - 1]} = {node.y[axis]}" for axis, side in ((1, "H"), (2, "W"))
-    ]
+    texts = [f"{side}·s = {node.x[axis]}·{scale[axis - 1]} = {node.y[axis]}" for axis, side in ((1, "H"), (2, "W"))]
     return _both_sides(node, texts)
 
 
@@ -247,134 +233,5 @@ def _macs(formula: str, numbers: str, result: int) -> Line:
     return "MACs", f"{formula} = {numbers} = {grouped(result)}"
 
 
-# Values, one by one ------------------------------------------------------------------------------
-
-_ACTIVATIONS: dict[type[Op], str] = {
-    pointwise.Relu: "max(0, x)",
-    pointwise.Relu6: "min(max(0, x), 6)",
-    pointwise.Selu: "1.0507·(x above 0, else 1.6733·(eˣ − 1))",
-    pointwise.Silu: "x/(1 + e⁻ˣ)",
-    pointwise.Mish: "x·tanh(ln(1 + eˣ))",
-    pointwise.HardSwish: "x·min(max(0, x + 3), 6)/6",
-    pointwise.HardSigmoid: "min(max(0, x + 3), 6)/6",
-    pointwise.Softplus: "ln(1 + eˣ)",
-    pointwise.Sigmoid: "1/(1 + e⁻ˣ)",
-    pointwise.Tanh: "(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ)",
-}
-
-
-@arithmetic.register
-def _(op: pointwise.Activation, node: Node) -> list[Line]:
-    match op:
-        case pointwise.Plain():
-            return [("value", _ACTIVATIONS[type(op)])]
-        case pointwise.Gelu(tanh=approximate):
-            exact = "x·Φ(x), Φ the normal distribution function"
-            return [("value", "x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))" if approximate else exact)]
-        case pointwise.LeakyRelu(slope=slope):
-            return [("value", f"x above 0, else {slope:g}·x")]
-        case pointwise.RRelu(lower=lower, upper=upper):
-            mean = (lower + upper) / 2
-            return [("value", f"x above 0, else a·x, a in [{lower:g}, {upper:g}] by chance; {mean:g} at inference")]
-        case pointwise.Elu(alpha=alpha):
-            return [("value", f"x above 0, else {alpha:g}·(eˣ − 1)")]
-        case pointwise.PRelu(shared=shared):
-            many = "1, one slope for all channels" if shared else f"C = {node.x[0]}, one slope a for each channel"
-            return [("value", "x above 0, else a·x, a learnt"), ("parameters", many)]
-        case pointwise.SoftMax() | pointwise.LogSoftMax():
-            where = f" at each of {product(*node.x[1:])} positions" if len(node.x) > 1 else ""
-            name = "e^xᵢ/Σe^xⱼ" if isinstance(op, pointwise.SoftMax) else "xᵢ − ln Σe^xⱼ"
-            return [("value", f"{name} over {grouped(node.x[0])} channels{where}")]
-    raise AssertionError(op)
-
-
-@arithmetic.register
-def _(op: norm.BatchNorm, node: Node) -> list[Line]:
-    channels = node.x[0]
-    kept = f"2·C + 1 = 2·{channels} + 1 = {grouped(2 * channels + 1)} more: running mean and variance, and a counter"
-    learnt = "γ·(x − μ)/√(σ² + ε) + β" if op.affine else "(x − μ)/√(σ² + ε)"
-    lines = [("value", f"{learnt}, μ and σ² of each channel over the batch; at inference the running ones")]
-    if op.affine:
-        lines.append(_scale_and_shift(node))
-    return [*lines, ("not trained", kept)]
-
-
-@arithmetic.register
-def _(op: norm.LayerNorm, node: Node) -> list[Line]:
-    where = "of the channels at each position" if len(node.x) > 1 else "of the vector"
-    return [("value", f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² {where}"), _scale_and_shift(node)]
-
-
-@arithmetic.register
-def _(op: norm.GroupNorm, node: Node) -> list[Line]:
-    per = f"C/groups = {node.x[0]}/{op.groups} = {node.x[0] // op.groups}"
-    where = ", over the whole map" if len(node.x) > 1 else ""
-    value = f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² of {per} channels together{where}"
-    return [("value", value), _scale_and_shift(node)]
-
-
-def _scale_and_shift(node: Node) -> Line:
-    return "parameters", f"2·C = 2·{grouped(node.x[0])} = {grouped(node.params)}, γ and β"
-
-
-@arithmetic.register
-def _(op: norm.LRN, node: Node) -> list[Line]:
-    value = f"x/({op.k:g} + {op.alpha:g}·Σx²)^{op.beta:g}, Σ over n = {op.n} neighbouring channels; no parameters"
-    return [("value", value)]
-
-
-@arithmetic.register
-def _(op: random.Random, node: Node) -> list[Line]:
-    match op:
-        case random.Dropout(rate=rate):
-            value = f"0 with probability {rate:g}, else x/(1 − {rate:g})"
-        case random.Mask(rate=rate):
-            value = f"0 with probability {rate:g}, else x"
-        case random.Noise(deviation=deviation):
-            value = f"x + noise, Gaussian with standard deviation {deviation:g}"
-    return [("value", f"{value}; in training only")]
-
-
-# Moving values -----------------------------------------------------------------------------------
-
-
-@arithmetic.register
-def _(op: layout.Flatten, node: Node) -> list[Line]:
-    return [("size", f"{product(*_written(node.x))} = {grouped(prod(node.x))}, channel by channel")]
-
-
-@arithmetic.register
-def _(op: layout.Reshape, node: Node) -> list[Line]:
-    return [("size", f"{product(*_written(node.x))} = {product(*_written(node.y))}, channel by channel")]
-
-
-@arithmetic.register
-def _(op: layout.Identity, node: Node) -> list[Line]:
-    return [("value", "x")]
-
-
-@arithmetic.register
-def _(op: layout.Shuffle, node: Node) -> list[Line]:
-    each = f"{node.x[0]}/{op.groups} = {node.x[0] // op.groups}"
-    return [("channels", f"{op.groups} groups of {each} are interleaved: the first of each group, then the second, …")]
-
-
-@arithmetic.register
-def _(op: layout.Part, node: Node) -> list[Line]:
-    first = (op.index - 1) * node.y[0]
-    many = f"{node.x[0]}/{op.of} = {node.y[0]}"
-    return [("channels", f"{many}: {first} to {first + node.y[0] - 1}, counted from 0")]
-
-
-@arithmetic.register
-def _(op: layout.Scale, node: Node) -> list[Line]:
-    return [("value", "γ·x"), ("parameters", f"C = {grouped(node.x[0])}, one γ for each channel")]
-
-
 def _times(pair: Pair) -> str:
     return f"{pair[0]}×{pair[1]}"
-
-
-def _written(shape: Shape) -> list[int]:
-    """Height, width, channels."""
-    return [*shape[1:], shape[0]]

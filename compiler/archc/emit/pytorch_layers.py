@@ -6,6 +6,7 @@ One arm per op, and a table for those without arguments. Names without a dot are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import singledispatch
@@ -25,7 +26,7 @@ class Layer:
     module: str
     function: str = ""
     args: tuple[object, ...] = ()
-    named: dict[str, object] = field(default_factory=dict)
+    named: Mapping[str, object] = field(default_factory=dict)
     more: tuple[object, ...] = ()
     """What the function has to be told besides."""
     comment: str = ""

@@ -47,7 +47,7 @@ def write_start(out: Writer, graph: Graph) -> None:
         if isinstance(node.op, conv.Deconv):
             transposed.setdefault((follows[node.name], node.op.bias), []).append(node)
     if transposed:
-        out.line("# One output of a transposed convolution sums channels × kernel / stride² values.")
+        out.line("# The fan-in of a transposed convolution is channels × kernel / stride².")
     for (nonlinearity, bias), nodes in transposed.items():
         _write_transposed(out, nodes, nonlinearity, bias)
 

@@ -148,7 +148,7 @@ def written(op: Op) -> str:
         form = op.positional[-1]
     text = op.spelling + "".join(f"-{_shown(op, name, keys)}" for name in form)
     stride = getattr(op, "stride", None)
-    if stride is not None and stride not in (_default(op, "stride"), (1, 1)):
+    if stride is not None and stride != _default(op, "stride"):
         text += f"/{show(stride)}"
     for key, entry in keys.items():
         value = getattr(op, entry.name)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from archc import weights
 from archc.diagnostics import Diagnostic, Refusal
-from archc.files import FileProblem, reading
+from archc.files import FileProblem
 from archc.ir import Shape
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def open_session(folder: str | os.PathLike[str], device: Device = "auto") -> Ses
     if device not in get_args(Device):
         raise ValueError(f"device is one of {', '.join(get_args(Device))}, not {device!r}")
     model = find_model(folder)
-    check_weights(model)
+    _need_memory(model, check_weights(model).stat().st_size)
     ort = _onnxruntime()
     if device == "cpu":
         return _load(ort, model, "cpu")
@@ -142,39 +141,6 @@ def _no_cuda(ort: Any) -> str:
     with redirect_stdout(io.StringIO()):
         ort.preload_dlls()
     return ""
-
-
-def check_weights(model: Path) -> Path | None:
-    """The weights file of a model, once it is sure that the model can read it; None if it needs none.
-
-    Raises FileProblem for a model or a file that is not there, WeightsError for a file whose tensors
-    lie elsewhere than the model expects, MachineProblem for one that the memory cannot hold.
-    """
-    structure = read_structure(model)
-    external = [tensor for tensor in structure.graph.initializer if tensor.external_data]
-    if not external:
-        return None
-    metadata = {entry.key: entry.value for entry in structure.metadata_props}
-    path = model.with_name(Path(metadata.get(weights.FILE_KEY, "")).name or f"{model.stem}.safetensors")
-    weights.verify_header(metadata, path)
-    _need_memory(model, path.stat().st_size)
-    return path
-
-
-def read_structure(model: Path) -> Any:
-    """The ONNX model without its weights, as protobuf; raises FileProblem where it is none."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    with reading(model) as stream:
-        data = stream.read(onnx.checker.MAXIMUM_PROTOBUF)
-    try:
-        structure = onnx.ModelProto.FromString(data)
-    except DecodeError:
-        structure = onnx.ModelProto()
-    if not structure.HasField("graph"):
-        raise FileProblem("A0608", f"`{model}` is no ONNX model", "build it again with `archc build`")
-    return structure
 
 
 def _need_memory(model: Path, needed: int) -> None:

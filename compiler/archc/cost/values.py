@@ -1,0 +1,155 @@
+"""The arithmetic of the layers that change, scale or move values one by one."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from math import prod
+
+from archc.ir import Node, Op, Shape
+from archc.ops import layout, norm, pointwise, random
+
+Line = tuple[str, str]
+"""What is worked out, and how."""
+
+
+def grouped(number: int) -> str:
+    """A number in groups of three, `4 821 600`."""
+    return f"{number:,}".replace(",", " ")
+
+
+def product(*factors: int) -> str:
+    """`3·3·64`."""
+    return "·".join(grouped(factor) for factor in factors)
+
+
+_ACTIVATIONS: dict[type[Op], str] = {
+    pointwise.Relu: "max(0, x)",
+    pointwise.Relu6: "min(max(0, x), 6)",
+    pointwise.Selu: "1.0507·(x above 0, else 1.6733·(eˣ − 1))",
+    pointwise.Silu: "x/(1 + e⁻ˣ)",
+    pointwise.Mish: "x·tanh(ln(1 + eˣ))",
+    pointwise.HardSwish: "x·min(max(0, x + 3), 6)/6",
+    pointwise.HardSigmoid: "min(max(0, x + 3), 6)/6",
+    pointwise.Softplus: "ln(1 + eˣ)",
+    pointwise.Sigmoid: "1/(1 + e⁻ˣ)",
+    pointwise.Tanh: "(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ)",
+}
+
+
+@singledispatch
+def values(op: Op, node: Node) -> list[Line]:
+    """What becomes of a value, and what is learnt; empty for a layer that has no formula."""
+    return []
+
+
+@values.register
+def _(op: pointwise.Activation, node: Node) -> list[Line]:
+    match op:
+        case pointwise.Plain():
+            return [("value", _ACTIVATIONS[type(op)])]
+        case pointwise.Gelu(tanh=approximate):
+            exact = "x·Φ(x), Φ the normal distribution function"
+            return [("value", "x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))" if approximate else exact)]
+        case pointwise.LeakyRelu(slope=slope):
+            return [("value", f"x above 0, else {slope:g}·x")]
+        case pointwise.RRelu(lower=lower, upper=upper):
+            mean = (lower + upper) / 2
+            return [("value", f"x above 0, else a·x, a in [{lower:g}, {upper:g}] by chance; {mean:g} at inference")]
+        case pointwise.Elu(alpha=alpha):
+            return [("value", f"x above 0, else {alpha:g}·(eˣ − 1)")]
+        case pointwise.PRelu(shared=shared):
+            many = "1, one slope for all channels" if shared else f"C = {node.x[0]}, one slope a for each channel"
+            return [("value", "x above 0, else a·x, a learnt"), ("parameters", many)]
+        case pointwise.SoftMax() | pointwise.LogSoftMax():
+            where = f" at each of {product(*node.x[1:])} positions" if len(node.x) > 1 else ""
+            name = "e^xᵢ/Σe^xⱼ" if isinstance(op, pointwise.SoftMax) else "xᵢ − ln Σe^xⱼ"
+            return [("value", f"{name} over {grouped(node.x[0])} channels{where}")]
+    raise AssertionError(op)
+
+
+@values.register
+def _(op: norm.BatchNorm, node: Node) -> list[Line]:
+    channels = node.x[0]
+    kept = f"2·C + 1 = 2·{channels} + 1 = {grouped(2 * channels + 1)} more: running mean and variance, and a counter"
+    learnt = "γ·(x − μ)/√(σ² + ε) + β" if op.affine else "(x − μ)/√(σ² + ε)"
+    lines = [("value", f"{learnt}, μ and σ² of each channel over the batch; at inference the running ones")]
+    if op.affine:
+        lines.append(_scale_and_shift(node))
+    return [*lines, ("not trained", kept)]
+
+
+@values.register
+def _(op: norm.LayerNorm, node: Node) -> list[Line]:
+    where = "of the channels at each position" if len(node.x) > 1 else "of the vector"
+    return [("value", f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² {where}"), _scale_and_shift(node)]
+
+
+@values.register
+def _(op: norm.GroupNorm, node: Node) -> list[Line]:
+    per = f"C/groups = {node.x[0]}/{op.groups} = {node.x[0] // op.groups}"
+    where = ", over the whole map" if len(node.x) > 1 else ""
+    value = f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² of {per} channels together{where}"
+    return [("value", value), _scale_and_shift(node)]
+
+
+def _scale_and_shift(node: Node) -> Line:
+    return "parameters", f"2·C = 2·{grouped(node.x[0])} = {grouped(node.params)}, γ and β"
+
+
+@values.register
+def _(op: norm.LRN, node: Node) -> list[Line]:
+    value = f"x/({op.k:g} + {op.alpha:g}·Σx²)^{op.beta:g}, Σ over n = {op.n} neighbouring channels; no parameters"
+    return [("value", value)]
+
+
+@values.register
+def _(op: random.Random, node: Node) -> list[Line]:
+    match op:
+        case random.Dropout(rate=rate):
+            value = f"0 with probability {rate:g}, else x/(1 − {rate:g})"
+        case random.Mask(rate=rate):
+            value = f"0 with probability {rate:g}, else x"
+        case random.Noise(deviation=deviation):
+            value = f"x + noise, Gaussian with standard deviation {deviation:g}"
+    return [("value", f"{value}; in training only")]
+
+
+# Moving values -----------------------------------------------------------------------------------
+
+
+@values.register
+def _(op: layout.Flatten, node: Node) -> list[Line]:
+    return [("size", f"{product(*_written(node.x))} = {grouped(prod(node.x))}, channel by channel")]
+
+
+@values.register
+def _(op: layout.Reshape, node: Node) -> list[Line]:
+    return [("size", f"{product(*_written(node.x))} = {product(*_written(node.y))}, channel by channel")]
+
+
+@values.register
+def _(op: layout.Identity, node: Node) -> list[Line]:
+    return [("value", "x")]
+
+
+@values.register
+def _(op: layout.Shuffle, node: Node) -> list[Line]:
+    each = f"{node.x[0]}/{op.groups} = {node.x[0] // op.groups}"
+    return [("channels", f"{op.groups} groups of {each} are interleaved: the first of each group, then the second, …")]
+
+
+@values.register
+def _(op: layout.Part, node: Node) -> list[Line]:
+    first = (op.index - 1) * node.y[0]
+    many = f"{node.x[0]}/{op.of} = {node.y[0]}"
+    return [("channels", f"{many}: {first} to {first + node.y[0] - 1}, counted from 0")]
+
+
+@values.register
+def _(op: layout.Scale, node: Node) -> list[Line]:
+    return [("value", "γ·x"), ("parameters", f"C = {grouped(node.x[0])}, one γ for each channel")]
+
+
+def _written(shape: Shape) -> list[int]:
+    """Height, width, channels."""
+    return [*shape[1:], shape[0]]
