@@ -8,7 +8,7 @@ collected: a layer that fails gives an unknown shape, which silences those after
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from archc.bind import BindError, Meaning, bind, layer_text, name_layer, wants_hidden
@@ -121,7 +121,9 @@ class _Elaboration:
             self._complain("A0101", "a network without layers", self._start(), "write layers after `input`")
         elif known and not self.problems:
             ends = {name: node for name, node in self.values.items() if node is not None}
-            self.problems += check_expectations(self.sheet, graph, ends)
+            unmet = check_expectations(self.sheet, graph, ends)
+            # With other parameters it is another network than the one the file speaks of.
+            self.problems += [replace(entry, severity="warning") for entry in unmet] if overrides else unmet
         if any(problem.severity == "error" for problem in self.problems):
             raise Refusal(_without_repeats(self.problems))
         return graph, tuple(self.problems)

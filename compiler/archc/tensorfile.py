@@ -163,26 +163,22 @@ def refuse_devices(name: str) -> None:
 def parse_header(stream: BinaryIO, name: str) -> Header:
     """As `read_header`, from a file that is open at its beginning; `name` is for messages."""
     size = os.fstat(stream.fileno()).st_size
-    start = stream.read(8)
-    for signature, kind in _OTHER_FORMATS:
-        if start.startswith(signature):
-            _refuse(name, f"is {kind}", "weights are read from `.safetensors` files only")
-    if len(start) < 8:
-        _refuse(name, f"is no safetensors file: it has {size} bytes", "weights are read from `.safetensors` files only")
-    length = int.from_bytes(start, "little")
+    start = stream.read(9)
+    if start[8:] != b"{":
+        kinds = (kind for signature, kind in _OTHER_FORMATS if start.startswith(signature))
+        what = next(kinds, "no safetensors file: its header does not begin with `{`")
+        _refuse(name, f"is {what}", "weights are read from `.safetensors` files only")
+    length = int.from_bytes(start[:8], "little")
     if length > LARGEST_HEADER:
         most = f"at most {LARGEST_HEADER:,} are allowed"
         _refuse(name, f"is no safetensors file: its header would have {length:,} bytes, and {most}")
     if length > size - 8:
         message = f"is cut off: its header has {length:,} bytes, and the file ends after {max(size - 8, 0):,}"
         _refuse(name, message, "copy or save it again", "A0503")
-    return _believed(_loaded(stream.read(length), name), 8 + length, size, name)
+    return _believed(_loaded(start[8:] + stream.read(length - 1), name), 8 + length, size, name)
 
 
 def _loaded(data: bytes, name: str) -> dict[str, Any]:
-    if not data.startswith(b"{"):
-        _refuse(name, "is no safetensors file: no `{` where its header should begin")
-
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:

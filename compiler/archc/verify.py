@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from archc.cost.analyse import analyse
 from archc.cost.records import to_json as records
 from archc.diagnostics import Refusal, printable
-from archc.emit.onnx import check_weights
+from archc.emit.onnx import verify_weights
 from archc.emit.pytorch import class_name
 from archc.files import FileProblem, reading
 from archc.ir import Graph, Shape, people
@@ -194,7 +194,7 @@ def _read_summary(path: Path) -> Any:
 def _check_weights(build: _Build) -> Iterator[Row]:
     """The weights file is the one that the model was made for, and every offset is its tensor's."""
     try:
-        build.weights = check_weights(build.model)
+        build.weights = verify_weights(build.model)
         layout = read_header(build.weights).layout
     except Refusal as refusal:
         yield Row("weights", False, refusal.diagnostics[0].message)
@@ -329,12 +329,17 @@ def _tensors_row(build: _Build, network: Any) -> Row:
     faults = []
     for layer in build.said.layers:
         own = [name for name in state if name.rpartition(".")[0] == layer.name]
-        counts = sum(trained.get(name, 0) for name in own), sum(state[name].numel() for name in own if name not in trained)
+        counts = (
+            sum(trained.get(name, 0) for name in own),
+            sum(state[name].numel() for name in own if name not in trained),
+        )
         if counts != (layer.params, layer.buffers):
             faults.append(f"`{layer.name}` has {counts[0]:,} parameters, said to have {layer.params:,}")
     if build.layout is not None:
         stored = {entry.name: (_ITEM_TYPES.get(entry.dtype, ""), entry.shape) for entry in build.layout.entries}
-        found = {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in state.items()}
+        found = {
+            name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in state.items()
+        }
         faults += [f"`{name}` is not in the weights file" for name in found if name not in stored]
         faults += [f"`{name}` of the weights file is not in the module" for name in stored if name not in found]
         faults += [
@@ -364,9 +369,7 @@ def _walk_rows(build: _Build, network: Any) -> Iterator[Row]:
         return hook
 
     said = {layer.name: layer for layer in build.said.layers}
-    hooks = [
-        module.register_forward_hook(note(name)) for name, module in network.named_modules() if name in said
-    ]
+    hooks = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name in said]
     counter = FlopCounterMode(display=False)
     network.eval()
     try:
@@ -426,17 +429,23 @@ def _check_values(build: _Build, seed: int, batch: int) -> Iterator[Row]:
     except _CODE_ERRORS as error:
         yield Row("values", False, f"the weights do not load: {_told_error(error)}")
         return
-    answer = getattr(network, "predict", network)
-    for name, small in (("values", {}), ("values, other biases", _other_small_tensors(network, seed))):
-        if not small and name != "values":
-            return  # a network without small tensors has nothing to change
+    yield _row_of_values("values", build, network, {}, seed, batch)
+    small = _other_small_tensors(build, seed)
+    if small:
         _replace(network, small)
-        session = open_session(build.model, "cpu", replaced=small)
-        try:
-            yield _compared(name, answer, session, seed, batch)
-        except (Refusal, *_CODE_ERRORS) as error:
-            yield Row(name, False, f"a back end fails: {_told_error(error)}")
-        del session  # with its copy of the weights, before the next one is made
+        yield _row_of_values("values, other biases", build, network, small, seed, batch)
+
+
+def _row_of_values(
+    name: str, build: _Build, network: Any, replaced: Mapping[str, NDArray[np.float32]], seed: int, batch: int
+) -> Row:
+    try:
+        session = open_session(build.model, "cpu", replaced=replaced)
+        return _compared(name, getattr(network, "predict", network), session, seed, batch)
+    except Refusal as refusal:
+        return Row(name, False, refusal.diagnostics[0].message)
+    except _CODE_ERRORS as error:
+        return Row(name, False, f"PyTorch fails: {_told_error(error)}")
 
 
 def _loaded(build: _Build) -> Any:
@@ -454,30 +463,32 @@ def _loaded(build: _Build) -> Any:
     return network.eval()
 
 
-def _other_small_tensors(network: Any, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Random numbers for every tensor of fewer than two axes: biases, normalisations, slopes.
+def _other_small_tensors(build: _Build, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Random numbers for every weight of fewer than two axes: biases, normalisations, slopes.
 
-    What is a variance or a factor lies in 0.5…1.5, the rest around 0; by the tensor's name.
+    What is a variance or a factor lies in 0.5…1.5, the rest around 0; by the tensor's name. In the
+    shapes that the ONNX model gives them, which may have axes of length 1 more.
     """
     import numpy as np
 
+    assert build.layout is not None
     found = {}
-    for name, tensor in network.state_dict().items():
-        if tensor.dim() >= 2 or not tensor.is_floating_point():
+    for tensor in _structure(build.model).graph.initializer:
+        entry = build.layout.by_name.get(tensor.name)
+        if entry is None or entry.dtype != "F32" or len(entry.shape) >= 2:
             continue
-        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        factor = name.endswith(("weight", "running_var"))
+        random = np.random.default_rng([seed, zlib.crc32(tensor.name.encode())])
+        factor = tensor.name.endswith(("weight", "running_var"))
         low, high = (0.5, 1.5) if factor else (-0.2, 0.2)
-        found[name] = random.uniform(low, high, tuple(tensor.shape)).astype(np.float32)
+        found[tensor.name] = random.uniform(low, high, tuple(tensor.dims)).astype(np.float32)
     return found
 
 
 def _replace(network: Any, small: Mapping[str, NDArray[np.float32]]) -> None:
     torch = _torch()
     tensors = network.state_dict()
-    with torch.no_grad():
-        for name, numbers in small.items():
-            tensors[name].copy_(torch.from_numpy(numbers))
+    for name, numbers in small.items():
+        tensors[name].copy_(torch.from_numpy(numbers).view_as(tensors[name]))
 
 
 def _compared(name: str, answer: Any, session: Session, seed: int, batch: int) -> Row:
@@ -519,7 +530,7 @@ def _says_nothing(outputs: NDArray[np.float32]) -> str:
     if not np.isfinite(outputs).all():
         return "some are not finite"
     rows = outputs.reshape(len(outputs), -1).astype(np.float64)
-    if rows.shape[1] > 1 and any(np.ptp(row) <= _APART * np.abs(row).max() for row in rows):
+    if rows.shape[1] > 1 and all(np.ptp(row) <= _APART * np.abs(row).max() for row in rows):
         return "they are constant"
     if all(np.linalg.norm(a - b) <= _APART * np.linalg.norm(a) for a, b in pairwise(rows)):
         return "different inputs give the same"

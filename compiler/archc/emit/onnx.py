@@ -23,7 +23,7 @@ from onnx import helper
 from archc.emit import lower_layers, lower_pools  # noqa: F401
 from archc.emit.lowering import Lowering, Operand, Parameter, Step, Table, Tensor, lower
 from archc.files import reading
-from archc.ir import Graph, OpError, Shape, people
+from archc.ir import FLOAT_BYTES, Graph, OpError, Shape, people
 from archc.ops.resize import Unpool
 from archc.tensorfile import Layout, WeightsError, refuse_devices
 from archc.weights import DIGEST_KEY, FILE_KEY, verify_header
@@ -54,7 +54,7 @@ def emit(
     """
     if Path(weights_file).name != weights_file:
         raise ValueError(f"the weights lie beside the model: {weights_file!r} is no plain file name")
-    _guard_sizes(graph)
+    _guard_sizes(graph, layout)
     draft = _Draft(layout, weights_file)
     _fill(draft, graph)
     body = helper.make_graph(
@@ -135,6 +135,7 @@ def _write_layer(draft: _Draft, layer: Lowering, result: Tensor) -> None:
         for tensor in step.outputs:
             if tensor not in draft.names:
                 draft.names[tensor] = f"{name}/{tensor.role}" if tensor.role else step_name
+            _guard(f"a value within `{name}`", tensor.shape)
             if draft.names[tensor] != OUTPUT:
                 draft.values.append(_value_info(draft.names[tensor], tensor))
         _write(draft, name, step_name, step)
@@ -199,19 +200,20 @@ def _value_info(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, _TYPES[tensor.dtype], shape)
 
 
-def _guard_sizes(graph: Graph) -> None:
-    """Raises OpError where a tensor has more numbers or bytes than the 64 bits that ONNX counts in."""
-    shapes = [("the input", graph.input.shape, 4)]
+def _guard_sizes(graph: Graph, layout: Layout) -> None:
+    """Raises OpError where the network has more numbers or bytes than the 64 bits that ONNX counts in."""
+    _guard("the input", graph.input.shape)
     for node in graph.nodes:
-        shapes.append((f"the output of `{node.name}`", node.y, 4))
-        shapes += ((f"`{node.name}.{weight.name}`", weight.shape, 4) for weight in node.weights)
-    for what, shape, item in shapes:
-        if prod(shape) * item >= 2**63:
-            raise OpError(
-                "A0403",
-                f"{what} ({people(shape)}) has {prod(shape) * item:,} bytes, and ONNX counts them in 64 bits",
-                "a network of this size can be summarised, but not built",
-            )
+        _guard(f"the output of `{node.name}`", node.y)
+        for weight in node.weights:
+            _guard(f"`{node.name}.{weight.name}`", weight.shape)
+    _guard("the weights file", (layout.size // FLOAT_BYTES,))
+
+
+def _guard(what: str, shape: Shape) -> None:
+    if (size := prod(shape) * FLOAT_BYTES) >= 2**63:
+        message = f"{what} ({people(shape)}) has {size:,} bytes, and ONNX counts them in 64 bits"
+        raise OpError("A0403", message, "a network of this size can be summarised, but not built")
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -274,7 +276,7 @@ def text(model: onnx.ModelProto) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TYPE_NAMES = {number: name for name, number in _TYPES.items()}
+_TYPE_NAMES = {int(number): name for name, number in _TYPES.items()}
 
 
 def _typed(value: onnx.ValueInfoProto) -> str:

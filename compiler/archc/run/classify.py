@@ -12,7 +12,16 @@ import numpy as np
 
 from archc.files import ensure_folder, read_source, refuse_overwriting
 from archc.ir import Shape, people
-from archc.run.images import PLAIN, PictureProblem, Recipe, check_recipe, in_folder, picture_shape, read_image, write_maps
+from archc.run.images import (
+    PLAIN,
+    PictureProblem,
+    Recipe,
+    check_recipe,
+    in_folder,
+    picture_shape,
+    read_image,
+    write_maps,
+)
 from archc.run.session import MachineProblem, Session
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from archc.ir import Shape, people
 from archc.run.session import MachineProblem
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """What is read. Formats that would start other programs, such as EPS, are left out."""
@@ -70,7 +70,9 @@ def picture_shape(shape: Shape) -> Shape:
             return shape
         case (channels, _, _):
             message = f"the network takes {channels} channels; an image has 1 (gray) or 3 (RGB)"
-            raise PictureProblem("A0625", message, "feed it from Python: `archc.run.session.open_session(…).run(array)`")
+            raise PictureProblem(
+                "A0625", message, "feed it from Python: `archc.run.session.open_session(…).run(array)`"
+            )
         case (length,):
             for channels in (1, 3):
                 side = isqrt(length // channels)
@@ -186,7 +188,8 @@ def _from_16_bit(image: Image, path: str | os.PathLike[str]) -> Image:
     if values.min() < 0 or values.max() > 65535:
         message = f"`{os.fspath(path)}` has 32-bit pixels: which value is white, it does not say"
         raise PictureProblem("A0627", message, "save it with 8 or 16 bits")
-    return _pillow().fromarray(values * np.float32(255 / 65535))
+    gray: Image = _pillow().fromarray(values * np.float32(255 / 65535))
+    return gray
 
 
 def _fit(image: Image, height: int, width: int, resize: int | None) -> Image:
@@ -197,7 +200,8 @@ def _fit(image: Image, height: int, width: int, resize: int | None) -> Image:
     scale = resize / min(image.size) if resize else max(width / image.width, height / image.height)
     across, down = min(image.width, width / scale), min(image.height, height / scale)
     left, top = (image.width - across) / 2, (image.height - down) / 2
-    return image.resize((width, height), _pillow().Resampling.BILINEAR, (left, top, left + across, top + down))
+    box = left, top, left + across, top + down
+    return image.resize((width, height), _pillow().Resampling.BILINEAR, box)
 
 
 def _pillow() -> Any:
@@ -215,4 +219,6 @@ def in_folder(folder: Path) -> tuple[Path, ...]:
         return tuple(sorted(folder.iterdir()))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise FileProblem("A0603", f"the folder `{folder}` cannot be read: {reason}", "change its permissions") from None
+        raise FileProblem(
+            "A0603", f"the folder `{folder}` cannot be read: {reason}", "change its permissions"
+        ) from None

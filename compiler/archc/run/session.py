@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from archc.diagnostics import Diagnostic, Refusal
+from archc.emit.onnx import verify_weights
 from archc.files import FileProblem
 from archc.ir import Shape
 
@@ -61,24 +63,30 @@ class Session:
         return result  # type: ignore[no-any-return]
 
 
-def open_session(folder: str | os.PathLike[str], device: Device = "auto") -> Session:
+def open_session(
+    folder: str | os.PathLike[str],
+    device: Device = "auto",
+    *,
+    replaced: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Session:
     """Loads the network that a build folder holds.
 
     The weights file must be the one that the model was built for: its header is compared first.
     `cuda` runs every node there or raises MachineProblem; `auto` uses CUDA if a first run succeeds
-    and the CPU otherwise, and says why in `note`. Raises FileProblem, Refusal, MachineProblem.
+    and the CPU otherwise, and says why in `note`. Weights may be `replaced` in memory, by name.
+    Raises FileProblem, WeightsError, MachineProblem.
     """
     if device not in get_args(Device):
         raise ValueError(f"device is one of {', '.join(get_args(Device))}, not {device!r}")
     model = find_model(folder)
-    _need_memory(model, check_weights(model).stat().st_size)
+    _need_memory(model, verify_weights(model).stat().st_size)
     ort = _onnxruntime()
     if device == "cpu":
-        return _load(ort, model, "cpu")
+        return _load(ort, model, "cpu", replaced)
     reason = _no_cuda(ort)
     if not reason:
         try:
-            session = _load(ort, model, "cuda")
+            session = _load(ort, model, "cuda", replaced)
             session.run(_zeros((session.batch or 1, *session.input)))
         except MachineProblem as problem:
             reason = problem.diagnostics[0].message
@@ -87,7 +95,7 @@ def open_session(folder: str | os.PathLike[str], device: Device = "auto") -> Ses
     if device == "cuda":
         help = "run on the CPU with `--device cpu`; for CUDA see onnxruntime.ai, “CUDA Execution Provider”"
         raise MachineProblem("A0712", f"the network cannot run on CUDA: {reason}", help)
-    return _load(ort, model, "cpu", note=reason)
+    return _load(ort, model, "cpu", replaced, reason)
 
 
 def find_model(folder: str | os.PathLike[str]) -> Path:
@@ -105,16 +113,23 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
             return model
         case []:
             message = f"`{place}` holds no `.onnx` file"
-            raise FileProblem("A0601", message, "build it with `archc build SPEC` (and without an `--emit` that leaves it out)")
+            raise FileProblem(
+                "A0601", message, "build it with `archc build SPEC` (and without an `--emit` that leaves it out)"
+            )
     message = f"`{place}` holds several `.onnx` files: {', '.join(path.name for path in models[:5])}"
     raise FileProblem("A0601", message, "name one of them instead of the folder")
 
 
-def _load(ort: Any, model: Path, device: str, note: str = "") -> Session:
+def _load(
+    ort: Any, model: Path, device: str, replaced: Mapping[str, NDArray[np.float32]] | None, note: str = ""
+) -> Session:
     """A session whose every node is on one device; raises MachineProblem where that cannot be."""
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if replaced:
+        values = [ort.OrtValue.ortvalue_from_numpy(numbers) for numbers in replaced.values()]
+        options.add_external_initializers(list(replaced), values)
     provider: Any = _PROVIDERS[device]
     if device == "cuda":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -147,7 +162,9 @@ def _need_memory(model: Path, needed: int) -> None:
     """Raises MachineProblem for weights that the machine cannot hold."""
     have = physical_memory()
     if have is not None and needed > have:
-        message = f"the weights of `{model.name}` take {needed / 2**30:,.1f} GiB; this machine has {have / 2**30:,.1f} GiB"
+        message = (
+            f"the weights of `{model.name}` take {needed / 2**30:,.1f} GiB; this machine has {have / 2**30:,.1f} GiB"
+        )
         raise MachineProblem("A0713", message, "run it on a machine with more memory")
 
 
@@ -167,7 +184,7 @@ def _zeros(shape: Shape) -> NDArray[np.float32]:
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
     except ImportError as error:
         message = f"ONNX Runtime cannot be imported ({_first_line(error)})"
         raise MachineProblem("A0711", message, "install it with `pip install 'archc-nn[run]'`") from None
@@ -177,7 +194,7 @@ def _onnxruntime() -> Any:
 
 def _failures() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises: its status codes are classes of their own, under no common name."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+    from onnxruntime.capi import onnxruntime_pybind11_state as state  # type: ignore[import-untyped]
 
     codes = (entry for entry in vars(state).values() if isinstance(entry, type) and issubclass(entry, Exception))
     return (RuntimeError, ValueError, *codes)
