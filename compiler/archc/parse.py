@@ -171,6 +171,12 @@ _NAMES = {
 }
 
 
+def comment_start(line: str) -> int:
+    """Where the comment of a line begins; the line's length if it has none."""
+    found = _COMMENT.search(line)
+    return found.start() if found else len(line)
+
+
 def _check_characters(source: Source) -> tuple[Diagnostic, ...]:
     text = source.text
     if _PLAIN.fullmatch(text):

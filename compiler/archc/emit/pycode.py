@@ -103,7 +103,12 @@ def prose(text: str, longest: int = 48) -> str:
     swaps = {'"': "'", "\\": "/"}
     safe = "".join(swaps.get(char, char) if char.isprintable() else " " for char in text)
     line = " ".join(safe.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    if width(line) <= longest:
+        return line
+    kept = line[:longest]
+    while width(kept) >= longest:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}…"
 
 
 def flat(code: Code) -> str:

@@ -30,6 +30,9 @@ TORCH = {"torch": "import torch", "F": "import torch.nn.functional as F"}
 PREDICT = "predict"
 """The method that this page adds to those of `nn.Module`; no layer may have its name."""
 
+LONGEST_NAME = 60
+"""Letters of a class name; what is longer is cut, so that lines stay within bounds."""
+
 _TAKEN = {*dir(builtins), *keyword.kwlist, *SNIPPETS, *STANDARD, *TORCH, "Tensor"}
 
 
@@ -56,7 +59,7 @@ def class_name(name: str) -> str:
     """
     ascii_only = normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.findall(r"[A-Za-z0-9]+", ascii_only)
-    joined = "".join(word[0].upper() + word[1:] for word in words) or "Network"
+    joined = "".join(word[0].upper() + word[1:] for word in words)[:LONGEST_NAME] or "Network"
     if joined[0].isdigit():
         joined = f"Net{joined}"
     return f"{joined}Net" if joined in _TAKEN else joined
@@ -69,8 +72,8 @@ def _names(text: str) -> set[str]:
 def _head(graph: Graph, names: set[str]) -> str:
     out = Writer()
     origin = prose(re.split(r"[/\\]", graph.file)[-1])
-    generated = f"enerated by archc from {origin}." if origin else "enerated by archc."
-    _doc(out, f"{_title(graph)}, g{generated}", f"{_title(graph)}.", f"G{generated}")
+    by = f"by archc from {origin}." if origin else "by archc."
+    _doc(out, f"{_title(graph)}, generated {by}", f"{_title(graph)}.", f"Generated {by}")
     out.line()
     standard = [line for name, line in STANDARD.items() if name in names]
     for line in standard:

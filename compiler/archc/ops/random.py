@@ -23,9 +23,9 @@ class Dropout(Random):
 
     spelling = "dropout"
     stem = "dropout"
-    positional = ((), ("rate",))
+    positional = (("rate",),)
 
-    rate: float = real(0.5, least=0, most=1, open_end=True)
+    rate: float = real(least=0, most=1, open_end=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,310 @@
+"""How a file is printed: one spelling, one layout, the author's comments and blank lines kept.
+
+The cells of a table line up over the whole file, and `->` and comments over each run of lines
+without a blank one between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from archc.bind import BindError, name_layer
+from archc.diagnostics import Diagnostic, Refusal
+from archc.ir import Graph
+from archc.ops.declare import written
+from archc.parse import SAME_AS, comment_start
+from archc.tree import Default, File, Group, Hidden, Item, Layer, Row, Word
+
+INDENT = "  "
+_HEADER = re.compile(r"(param|expect|hidden)(?=\s)[^=]*=")
+_TITLE = re.compile(r"network\s+")
+_PIECES = re.compile(r"->|[{},|]|[^\s{},|]+?(?=->|[{},|\s]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of code: its depth in braces, its cells, and what stands behind them."""
+
+    depth: int
+    cells: tuple[str, ...] = ()
+    size: str = ""
+    comment: str = ""
+
+    @property
+    def blank(self) -> bool:
+        return not self.cells and not self.comment
+
+
+def format_file(file: File) -> str:
+    """The text of a file in the one layout; the same tree, and formatting it again changes nothing."""
+    text = _respelled(file.source.text, _spellings(file))
+    newline = _newline(file.source.text)
+    lines = list(_lay_out(_without_spare_blanks(_read_lines(text))))
+    return newline.join(lines) + (newline if lines else "")
+
+
+def write_out(file: File, graphs: tuple[Graph, ...]) -> str:
+    """The text of a file with every implied layer written, unformatted; raises Refusal where it cannot be."""
+    edits = [*_implied_edits(file, graphs), *_hidden_edits(file, graphs)]
+    return _respelled(file.source.text, edits)
+
+
+def _newline(text: str) -> str:
+    found = re.search(r"\r\n|\r|\n", text)
+    return found[0] if found else "\n"
+
+
+# One spelling: edits are (start, end, new text), offsets into the source.
+
+Edit = tuple[int, int, str]
+
+
+def _respelled(text: str, edits: Iterable[Edit]) -> str:
+    parts, at = [], 0
+    for start, end, new in sorted(edits):
+        parts += [text[at:start], new]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _spellings(file: File) -> Iterator[Edit]:
+    """Every layer under its own name, a glued kernel set apart."""
+    for layer in _layers(file):
+        meaning = name_layer(layer)
+        taken = layer.words[: len(layer.words) - len(meaning.arguments)]
+        kernel = f"-{meaning.glued.text}" if meaning.glued else ""
+        yield layer.start, taken[-1].end, meaning.op.spelling + kernel
+    for statement in file.statements:
+        match statement:
+            case Hidden(kind=Word() as kind) | Default(kind=kind):
+                yield kind.start, kind.end, _kind(kind)
+
+
+def _kind(word: Word) -> str:
+    pieces = tuple(Word(piece, word.start, word.end) for piece in word.text.split("-"))
+    return name_layer(Layer(pieces, None, (), None, word.start, word.end)).op.spelling
+
+
+def _layers(file: File) -> Iterator[Layer]:
+    """Every layer that means one, in the order of the text."""
+    for statement in file.statements:
+        match statement:
+            case Row():
+                yield from _layers_of(statement)
+            case Hidden(cells=cells):
+                for cell in cells:
+                    yield from (layer for layer in cell if not _is_none(layer))
+
+
+def _layers_of(row: Row) -> Iterator[Layer]:
+    for item in _items(row):
+        if isinstance(item.body, tuple):
+            yield from item.body
+
+
+def _items(row: Row) -> Iterator[Item]:
+    for cell in row.cells:
+        for item in cell.items:
+            yield item
+            if isinstance(item.body, Group):
+                for inner in item.body.rows:
+                    yield from _items(inner)
+
+
+def _is_none(layer: Layer) -> bool:
+    try:
+        name_layer(layer)
+    except BindError:
+        return True
+    return False
+
+
+# One layout.
+
+
+def _read_lines(text: str) -> Iterator[_Line]:
+    depth = 0
+    for line in re.split(r"\r\n|\r|\n", text):
+        at = comment_start(line)
+        code, comment = line[:at].translate(SAME_AS).strip(), line[at:].rstrip()
+        cells, size = _pieces(code)
+        closes = len(re.match(r"[}\s]*", code)[0].replace(" ", ""))  # type: ignore[index]
+        yield _Line(max(0, depth - closes), cells, size, comment)
+        depth += code.count("{") - code.count("}")
+
+
+def _pieces(code: str) -> tuple[tuple[str, ...], str]:
+    """The cells of a line, each with single blanks, and the size after `->`."""
+    if not code:
+        return (), ""
+    if title := _TITLE.match(code):
+        return (f"network {code[title.end() :]}",), ""
+    header = _HEADER.match(code)
+    if header:
+        left = " ".join(header[0][:-1].split())
+        code = f"{left} = {code[header.end() :].strip()}"
+    cells: list[list[str]] = [[]]
+    size: list[str] = []
+    after_arrow = nested = 0
+    for piece in _PIECES.findall(_closed_up(code)):
+        nested += (piece == "{") - (piece == "}")
+        if piece == "->" and not nested:
+            after_arrow = 1
+        elif after_arrow:
+            size.append(piece)
+        elif piece == "|" and not nested:
+            cells.append([])
+        else:
+            cells[-1].append(piece)
+    joined = tuple(_joined(cell) for cell in cells)
+    return joined, " ".join(size)
+
+
+def _closed_up(code: str) -> str:
+    """No blanks inside parentheses."""
+    parts, depth = [], 0
+    for piece in re.split(r"([()]|\s+)", code):
+        depth += (piece == "(") - (piece == ")")
+        if not (depth and piece.isspace()):
+            parts.append(piece)
+    return "".join(parts)
+
+
+def _joined(pieces: list[str]) -> str:
+    while pieces and pieces[-1] == ",":
+        pieces = pieces[:-1]
+    return " ".join(pieces).replace(" ,", ",").replace(", }", " }")
+
+
+def _without_spare_blanks(lines: Iterator[_Line]) -> list[_Line]:
+    """No blank lines at the ends, and never two together."""
+    kept: list[_Line] = []
+    for line in lines:
+        if not line.blank or (kept and not kept[-1].blank):
+            kept.append(line)
+    while kept and kept[-1].blank:
+        kept.pop()
+    return kept
+
+
+def _lay_out(lines: list[_Line]) -> Iterator[str]:
+    widths: list[int] = []
+    for line in lines:
+        for index, cell in enumerate(line.cells if len(line.cells) > 1 else ()):
+            width = len(cell) + (len(INDENT) * line.depth if index == 0 else 0)
+            widths[index : index + 1] = [max(width, *widths[index : index + 1])] if widths[index:] else [width]
+    run: list[_Line] = []
+    for line in [*lines, _Line(0)]:
+        if not line.blank:
+            run.append(line)
+            continue
+        yield from _lay_out_run(run, widths)
+        if line is not lines[-1] and run and run[-1] is not lines[-1]:
+            yield ""
+        run = []
+
+
+def _lay_out_run(run: list[_Line], widths: list[int]) -> Iterator[str]:
+    codes = [_code(line, widths) for line in run]
+    arrows = max((len(code) for code, line in zip(codes, run, strict=True) if line.size), default=0)
+    for index, line in enumerate(run):
+        if line.size:
+            codes[index] = f"{codes[index]:<{arrows}} -> {line.size}"
+    remarks = max((len(code) for code, line in zip(codes, run, strict=True) if line.comment and line.cells), default=0)
+    for code, line in zip(codes, run, strict=True):
+        if not line.comment:
+            yield code
+        elif line.cells:
+            yield f"{code:<{remarks}}  {line.comment}"
+        else:
+            yield f"{INDENT * line.depth}{line.comment}"
+
+
+def _code(line: _Line, widths: list[int]) -> str:
+    if len(line.cells) < 2:
+        return INDENT * line.depth + "".join(line.cells)
+    first, *rest = line.cells
+    cells = [INDENT * line.depth + first, *rest]
+    padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)]
+    return " | ".join(padded).rstrip()
+
+
+# Writing out what is implied.
+
+
+def _implied_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
+    turns: dict[tuple[int, int], list[list[str]]] = {}
+    for graph in graphs:
+        heads: dict[tuple[int, int], list[list[str]]] = {}
+        for node in graph.nodes:
+            if node.span is None:
+                continue
+            place = node.span.start, node.span.end
+            if node.op.weighted:
+                heads.setdefault(place, []).append([])
+            elif node.implied:
+                heads[place][-1].append(written(node.op))
+        for place, texts in heads.items():
+            _agree(file, place, turns.setdefault(place, texts), texts)
+    repeated = {
+        (layer.start, layer.end): item
+        for row in file.statements
+        if isinstance(row, Row)
+        for item in _items(row)
+        if isinstance(item.body, tuple) and item.times is not None
+        for layer in item.body
+    }
+    for place, texts in turns.items():
+        *before, last = texts
+        if all(text == last for text in before):
+            if last:
+                yield place[1], place[1], " " + " ".join(last)
+            continue
+        item = repeated.get(place)
+        if item is None or any(text != before[0] for text in before) or len(item.body) > 1:  # type: ignore[arg-type]
+            raise _unsayable(file, place, "its turns imply different layers")
+        layer = file.source.text[place[0] : place[1]]
+        times = "" if len(before) == 1 else f" x{len(before)}"
+        yield place[1], item.end, f" {' '.join(before[0])}{times}, {layer}"
+
+
+def _agree(file: File, place: tuple[int, int], first: list[list[str]], other: list[list[str]]) -> None:
+    if first != other:
+        raise _unsayable(file, place, "its columns imply different layers")
+
+
+def _unsayable(file: File, place: tuple[int, int], reason: str) -> Refusal:
+    span = replace(file.span(file.statements[0]), start=place[0], end=place[1])
+    message = f"what this layer implies cannot be written beside it: {reason}"
+    return Refusal([Diagnostic("A0213", message, span, help="write the layers out in the file by hand first")])
+
+
+def _hidden_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
+    """The `hidden` lines go; `hidden = none` stays where bare layers are meant to be bare."""
+    lines = [statement for statement in file.statements if isinstance(statement, Hidden)]
+    bare = any(_has_bare_layers(graph) for graph in graphs)
+    for index, line in enumerate(lines):
+        start, end = _whole_line(file.source.text, line.start)
+        if bare and index == 0:
+            yield start, _end_of_code(file.source.text, start, end), "hidden = none"
+        else:
+            yield start, end, ""
+
+
+def _has_bare_layers(graph: Graph) -> bool:
+    weighted = [index for index, node in enumerate(graph.nodes) if node.op.weighted]
+    return any(not graph.nodes[index + 1].op.follows for index in weighted[:-1])
+
+
+def _whole_line(text: str, at: int) -> tuple[int, int]:
+    start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
+    found = re.compile(r"\r\n|\r|\n").search(text, at)
+    return start, found.end() if found else len(text)
+
+
+def _end_of_code(text: str, start: int, end: int) -> int:
+    line = text[start:end]
+    return start + len(line[: comment_start(line)].rstrip())
+

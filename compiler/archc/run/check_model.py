@@ -1,0 +1,103 @@
+"""The ONNX model of a build: valid, of the shapes that were said, and reading the right weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from archc.diagnostics import Refusal
+from archc.emit.onnx import verify_weights
+from archc.ir import people
+from archc.run.report import Build, Row, row_of
+from archc.tensorfile import read_header
+
+
+def check_weights(build: Build) -> Iterator[Row]:
+    """The weights file is the one that the model was made for, and every offset is its tensor's."""
+    try:
+        build.weights = verify_weights(build.model)
+        layout = read_header(build.weights).layout
+    except Refusal as refusal:
+        yield Row("weights", False, refusal.diagnostics[0].message)
+        return
+    build.layout = layout
+    faults, count = [], 0
+    for tensor in read_structure(build.model).graph.initializer:
+        if not tensor.external_data:
+            continue
+        count += 1
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        entry = layout.by_name.get(tensor.name)
+        begin, length = int(place.get("offset", 0)), int(place.get("length", 0))
+        if entry is None:
+            faults.append(f"`{tensor.name}` is not in it")
+        elif (place["location"], begin, length) != (build.weights.name, layout.offset(tensor.name), entry.bytes):
+            faults.append(f"the model reads `{tensor.name}` from another place")
+        elif prod(tensor.dims) != prod(entry.shape):
+            faults.append(f"`{tensor.name}` has {list(tensor.dims)} numbers in the model, {list(entry.shape)} here")
+    size = f"{len(layout.entries)} tensors, {layout.size:,} bytes"
+    good = f"{size}; ONNX reads {count} of them, each from its own place"
+    yield row_of("weights", faults, good, tensors=len(layout.entries), bytes=layout.size)
+
+
+def check_model(build: Build) -> Iterator[Row]:
+    """The model is valid, and inference from scratch finds every shape that is written in it."""
+    structure = read_structure(build.model)
+    try:
+        # By its path, so that the checker looks for the weights too. What is there is not loaded.
+        onnx.checker.check_model(os.fspath(build.model), full_check=True)
+        fault = []
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        fault = [str(error).splitlines()[0]]
+    opset = structure.opset_import[0].version
+    detail = f"{len(structure.graph.node)} nodes, opset {opset}, IR {structure.ir_version}"
+    yield row_of("ONNX checker", fault, detail, nodes=len(structure.graph.node))
+
+    written = {value.name: _dims(value) for value in structure.graph.value_info}
+    output = build.said.output
+    bare = onnx.ModelProto()
+    bare.CopyFrom(structure)
+    del bare.graph.value_info[:]
+    for axis in bare.graph.output[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    try:
+        found_model = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        yield Row("ONNX shapes", False, str(error).splitlines()[0])
+        return
+    found = {value.name: _dims(value) for value in (*found_model.graph.value_info, *found_model.graph.output)}
+    wanted = written | {structure.graph.output[0].name: ("N", *output)}
+    results = [name for node in structure.graph.node for name in node.output if name]
+    faults = [f"`{name}` has no shape" for name in results if name not in wanted]
+    faults += [
+        f"`{name}` is {_shown(found.get(name))}, written as {_shown(dims)}"
+        for name, dims in wanted.items()
+        if found.get(name) != dims
+    ]
+    layers = [layer for layer in build.said.layers if layer.name in written]
+    faults += [
+        f"`{layer.name}` is {_shown(written[layer.name])}, said to be {people(layer.output)}"
+        for layer in layers
+        if written[layer.name] != ("N", *layer.output)
+    ]
+    if _dims(structure.graph.input[0]) != ("N", *build.said.input):
+        faults.append(f"the input is {_shown(_dims(structure.graph.input[0]))}, not {people(build.said.input)}")
+    good = f"{len(wanted)} values inferred as written; output {people(output)}"
+    yield row_of("ONNX shapes", faults, good, values=len(wanted))
+
+
+def _dims(value: Any) -> tuple[int | str, ...]:
+    return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+
+
+def _shown(dims: tuple[int | str, ...] | None) -> str:
+    return "unknown" if dims is None else "×".join(str(size or "?") for size in dims)
+
+
+def read_structure(model: Path) -> Any:
+    return onnx.load(model, load_external_data=False)
