@@ -178,7 +178,7 @@ def repeats() -> Graph:
         ops += group(f"layer1.{turn}", conv.Conv(16), norm.GroupNorm(4), relu, conv.Conv(16, (1, 1)), relu)
     ops += group("halves.0", conv.Conv(16), relu, pool.MaxPool())
     ops += group("halves.1", conv.Conv(16), relu, pool.MaxPool())
-    ops += group("head", random.Dropout(), dense.FC(12), relu, layout.Reshape((2, 2, 3)), dense.FC(5), pw.SoftMax())
+    ops += group("head", random.Dropout(0.5), dense.FC(12), relu, layout.Reshape((2, 2, 3)), dense.FC(5), pw.SoftMax())
     return network("repeats", (3, 16, 16), ops, (Scope("layer1", 3),))
 
 
@@ -188,7 +188,7 @@ def vgg(grouped: bool, bn: bool = False) -> Graph:
     for channels, times in ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)):
         hidden: list[Op] = [conv.Conv(channels), norm.BatchNorm(), relu] if bn else [conv.Conv(channels), relu]
         features += [*hidden * times, pool.MaxPool()]
-    dropped = [dense.FC(4096), relu, random.Dropout()]
+    dropped = [dense.FC(4096), relu, random.Dropout(0.5)]
     classifier = [*dropped, *dropped, dense.FC(1000)]
     if grouped:
         ops = group("features", *features) + group("classifier", *classifier)
@@ -205,10 +205,21 @@ def vgg(grouped: bool, bn: bool = False) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
+def loops() -> Graph:
+    """Many layers of each kind that does not begin as most do."""
+    ops: Named = []
+    for number in range(4):
+        ops += [(f"conv{number}", conv.Conv(32)), (f"relu{number}", relu)]
+        ops += [(f"linear{number}", dense.Linear(64)), (f"deconv{number}", conv.Deconv((3, 3), 32))]
+        ops += [(f"last{number}", dense.Linear(64)), (f"r{number}", relu)]
+    return network("loops", (32, 4, 4), ops)
+
+
 WHOLE: dict[str, Graph] = {
     "switches": switches(inside=False),
     "switches-grouped": switches(inside=True),
     "repeats": repeats(),
+    "loops": loops(),
 }
 SAMPLES: dict[str, Graph] = {
     **{f"top-{name}": chain(name, shape, [("layer", op)]) for name, (shape, op) in CASES.items()},
@@ -316,7 +327,7 @@ def test_every_parameter_gets_a_gradient(name: str, load: Load) -> None:
 
 
 def test_predict_applies_the_soft_max(load: Load) -> None:
-    ops: Named = [("fc1", dense.FC(5)), ("dropout1", random.Dropout()), ("softmax1", pw.SoftMax())]
+    ops: Named = [("fc1", dense.FC(5)), ("dropout1", random.Dropout(0.5)), ("softmax1", pw.SoftMax())]
     model = load(chain("soft", (7,), ops))
     x = torch.randn(3, 7)
     assert model.training
@@ -469,12 +480,8 @@ def test_weights_begin_as_initial_says(activation: Op, load: Load) -> None:
 
 
 def test_several_exceptions_share_a_loop(load: Load) -> None:
-    ops: Named = []
-    for number in range(4):
-        ops += [(f"conv{number}", conv.Conv(32)), (f"relu{number}", relu)]
-        ops += [(f"linear{number}", dense.Linear(64)), (f"deconv{number}", conv.Deconv((3, 3), 32))]
-        ops += [(f"fc{number}", dense.Linear(64)), (f"r{number}", relu)]
-    check_start(network("loops", (32, 4, 4), ops), load)
+    check_start(loops(), load)
+    assert emit(loops()).count("for name") == 2
 
 
 def check_start(graph: Graph, load: Load) -> None:

@@ -307,4 +307,3 @@ def _whole_line(text: str, at: int) -> tuple[int, int]:
 def _end_of_code(text: str, start: int, end: int) -> int:
     line = text[start:end]
     return start + len(line[: comment_start(line)].rstrip())
-

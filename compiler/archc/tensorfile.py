@@ -169,9 +169,9 @@ def parse_header(stream: BinaryIO, name: str) -> Header:
         what = next(kinds, "no safetensors file: its header does not begin with `{`")
         _refuse(name, f"is {what}", "weights are read from `.safetensors` files only")
     length = int.from_bytes(start[:8], "little")
-    if length > LARGEST_HEADER:
-        most = f"at most {LARGEST_HEADER:,} are allowed"
-        _refuse(name, f"is no safetensors file: its header would have {length:,} bytes, and {most}")
+    if not 2 <= length <= LARGEST_HEADER:
+        allowed = f"2 to {LARGEST_HEADER:,} are allowed"
+        _refuse(name, f"is no safetensors file: its header would have {length:,} bytes, and {allowed}")
     if length > size - 8:
         message = f"is cut off: its header has {length:,} bytes, and the file ends after {max(size - 8, 0):,}"
         _refuse(name, message, "copy or save it again", "A0503")

@@ -32,7 +32,7 @@ def verify(
     The generated Python is executed, as a user would execute it. Both back ends run on the CPU, on
     `batch` (2 or more) seeded random inputs; twice, the second time with other biases and
     normalisations, since initial ones (0 and 1) would hide a mistake. `on_step` is told the name
-    of each check that begins. Raises FileProblem and MachineProblem where a check cannot be made.
+    of each check that is done. Raises FileProblem and MachineProblem where a check cannot be made.
     """
     if batch < 2:
         raise ValueError("batch is 2 or more, so that one example can be told from another")

@@ -234,11 +234,9 @@ def _compare(header: Header, graph: Graph, name: str) -> None:
     findings += [f"`{entry.name}` ({_shown(entry)}) belongs to no layer" for entry in spare]
     if not findings:
         return
-    error = WeightsError(
-        "A0504",
-        f"`{name}` does not hold the weights of {graph.name}: {len(findings)} of its {len(wanted)} tensors differ",
-        _advice(found, wanted),
-    )
+    differ = "1 tensor differs" if len(findings) == 1 else f"{len(findings)} tensors differ"
+    message = f"`{name}` does not hold the weights of {graph.name}: {differ}"
+    error = WeightsError("A0504", message, _advice(found, wanted))
     error.diagnostics += tuple(Diagnostic("A0504", finding) for finding in findings)
     raise error
 

@@ -50,13 +50,19 @@ class Cluster:
 Part = Box | Cluster
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where the network begins or ends."""
+
+    word: str
+
+
 def folded(graph: Graph) -> tuple[Part, ...]:
     """The boxes and clusters to draw, in the order of execution."""
     turns = {scope.path: scope.turns for scope in graph.scopes}
     spelling: dict[int, str] = {}
     boxes = [
-        _box(tuple(nodes), spelling)
-        for _, nodes in groupby(graph.nodes, key=lambda node: (node.item, node.scope))
+        _box(tuple(nodes), spelling) for _, nodes in groupby(graph.nodes, key=lambda node: (node.item, node.scope))
     ]
     return _grouped(boxes, "", turns)
 

@@ -2,59 +2,247 @@
 
 One box an item, with the layers attached to it below and what nobody wrote marked `+`; repeats
 folded `×N`; groups as frames; shapes on the edges where they change. Rows are ranks, read from left
-to right, so the picture fits a slide. The same network gives the same bytes.
+to right, so the picture fills a slide. The same network gives the same bytes.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from archc.cost.analyse import Analysis, LayerCost, analyse
+from archc.cost.analyse import Analysis, analyse
 from archc.cost.summary import rounded
 from archc.diagnostics import Diagnostic, Refusal
-from archc.diagram.fold import Box, Cluster, Part, boxes_of, folded
+from archc.diagram.boxes import FONT, WIDE_CHARACTER, label, tooltip, width
+from archc.diagram.fold import Box, Cluster, End, Part, boxes_of, folded
 from archc.diagram.markup import attributes, clean, html, quoted
 from archc.diagram.palette import LINE, PAINTS, TEXT
 from archc.diagram.rows import Row, Sizes, in_rows
-from archc.ir import Graph, Node, Value, people
-from archc.ops.declare import written
+from archc.ir import Graph, Shape, people
 from archc.ops.resize import Unpool
 
 MOST_BOXES = 2000
-FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
-NAME_SIZE, LAYER_SIZE, MORE_SIZE, EDGE_SIZE = 12, 17, 15, 14
-WIDE_CHARACTER = 0.64
-"""Width of a character in ems, generous, so that text fits whatever font a viewer puts in place."""
-ROW_GAP = 0.6
-"""Inches between rows."""
+EDGE_SIZE, FRAME_SIZE, TITLE_SIZE, TOTALS_SIZE, LEGEND_SIZE = 14, 16, 28, 17, 15
+ROW_GAP = 60
+"""Points between rows."""
+
+Ids = dict[int, str]
+"""What a value comes out of, or a box is called, in the DOT text: by `id` of the value or the box."""
 
 
 class DiagramLimit(Refusal):
     """A0404: the network has too many boxes, folded, for a picture that anybody could read."""
 
     def __init__(self, boxes: int) -> None:
-        message = f"a diagram of {boxes:,} boxes, at most {MOST_BOXES:,} are drawn"
-        help = "put repeated layers next to each other or into a labelled repeat, which is drawn once"
+        message = f"the diagram has {boxes:,} boxes after folding; at most {MOST_BOXES:,} are drawn"
+        help = "put equal layers next to each other or into a labelled repeat, which are drawn once"
         super().__init__((Diagnostic("A0404", message, help=help),))
 
 
 def dot(graph: Graph) -> str:
-    """The DOT text of a network's graph view; raises DiagramLimit for too many boxes."""
+    """The DOT text of a network's graph view; raises DiagramLimit for more than 2,000 boxes."""
     parts = folded(graph)
     boxes = boxes_of(parts)
     if len(boxes) > MOST_BOXES:
         raise DiagramLimit(len(boxes))
-    analysis = analyse(graph)
-    drawing = _Drawing(analysis, boxes)
-    rows = in_rows(parts, drawing.sizes())
+    begin, end = End("input"), End("output")
+    ids = {id(begin): "input", id(end): "output", **{id(box): f"box{at}" for at, box in enumerate(boxes, 1)}}
+    rows = in_rows((begin, *parts, end), _sizes(graph, boxes))
     lines = [
         f"digraph {quoted(clean(graph.name))} {{",
-        *_settings(drawing),
-        *drawing.frames(parts, "  ", "cluster"),
-        *drawing.ends(),
-        *drawing.ranks(rows),
-        *drawing.edges(rows),
-        *drawing.switches(),
+        *_settings(graph, analyse(graph), boxes),
+        _end(begin, graph.input.shape),
+        *_frames(parts, ids, "cluster", "  "),
+        _end(end, graph.output.shape),
+        *_ranks(rows, ids),
+        *_edges(graph, parts, boxes, rows, ids),
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _settings(graph: Graph, analysis: Analysis, boxes: list[Box]) -> list[str]:
+    text = {"fontname": quoted(FONT), "fontcolor": quoted(TEXT)}
+    return [
+        "  graph "
+        + attributes(
+            **text,
+            label=_title(graph, analysis, boxes),
+            labelloc=quoted("t"),
+            tooltip=quoted(clean(graph.name)),
+            newrank="true",
+            compound="true",
+            nodesep='"0.3"',
+            ranksep=f'"{ROW_GAP / 72:.2f}"',
+            pad='"0.3"',
+        )
+        + ";",
+        "  node " + attributes(**text, shape="plain") + ";",
+        "  edge "
+        + attributes(**text, fontsize=f'"{EDGE_SIZE}"', color=quoted(LINE), penwidth='"1.5"', arrowsize='"0.8"')
+        + ";",
+    ]
+
+
+def _title(graph: Graph, analysis: Analysis, boxes: list[Box]) -> str:
+    """Name, totals and legend, centred above the picture."""
+    name = clean(graph.name) + (f", column {clean(graph.column)}" if graph.column else "")
+    layers = analysis.weight_layers
+    totals = (
+        f"{layers} weight layer{'' if layers == 1 else 's'} · {analysis.params:,} parameters"
+        f" · {rounded(analysis.macs)} MACs"
+    )
+    return (
+        '<<TABLE BORDER="0" CELLSPACING="2" CELLPADDING="2">'
+        f'<TR><TD><FONT POINT-SIZE="{TITLE_SIZE}"><B>{html(name)}</B></FONT></TD></TR>'
+        f'<TR><TD><FONT POINT-SIZE="{TOTALS_SIZE}">{html(totals)}</FONT></TD></TR>'
+        f"<TR><TD>{_legend(boxes)}</TD></TR></TABLE>>"
+    )
+
+
+def _legend(boxes: list[Box]) -> str:
+    """The families that the picture holds, in the order of the palette, and what `+` and `×N` mean."""
+    nodes = [node for box in boxes for node in box.nodes]
+    present = {node.op.family for node in nodes}
+    cells = []
+    for family, colours in PAINTS.items():
+        if family in present:
+            cells.append(f'<TD BORDER="1" COLOR="{colours.border}" BGCOLOR="{colours.fill}" WIDTH="26"></TD>')
+            cells.append(_said(colours.words))
+    if any(node.implied for node in nodes):
+        cells.append(_said("+ not written, implied"))
+    return f'<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="2"><TR>{"".join(cells)}</TR></TABLE>' if cells else " "
+
+
+def _said(words: str) -> str:
+    return f'<TD ALIGN="LEFT"><FONT POINT-SIZE="{LEGEND_SIZE}">{html(words)}  </FONT></TD>'
+
+
+# Boxes and frames --------------------------------------------------------------------------------
+
+
+def _frames(parts: tuple[Part, ...], ids: Ids, path: str, indent: str) -> list[str]:
+    """The boxes, inside the frames of their groups."""
+    lines = []
+    for at, part in enumerate(parts):
+        match part:
+            case Box():
+                lines.append(f"{indent}{_box(part, ids[id(part)])}")
+            case Cluster():
+                inner = f"{path}_{at}"
+                lines += [
+                    f"{indent}subgraph {inner} {{",
+                    f"{indent}  graph {_frame(part)};",
+                    *_frames(part.parts, ids, inner, indent + "  "),
+                    f"{indent}}}",
+                ]
+    return lines
+
+
+def _box(box: Box, name: str) -> str:
+    lead = box.nodes[0]
+    look = attributes(
+        label=label(box),
+        tooltip=quoted(tooltip(box)),
+        **{"id": quoted(name), "class": quoted(f"kind-{lead.op.family}")},
+    )
+    return f"{name} {look};"
+
+
+def _frame(cluster: Cluster) -> str:
+    times = f" ×{cluster.times}" if cluster.times > 1 else ""
+    words = clean(cluster.label) + times
+    return attributes(
+        label=quoted(words.strip()),
+        tooltip=quoted(words.strip()),
+        labeljust=quoted("r"),
+        fontsize=f'"{FRAME_SIZE}"',
+        color=quoted(LINE if cluster.times > 1 else "#999999"),
+        penwidth='"2"' if cluster.times > 1 else '"1"',
+        style=quoted("rounded" if cluster.times > 1 else "rounded,dashed"),
+        margin='"14"',
+    )
+
+
+def _end(end: End, shape: Shape) -> str:
+    words = f'<<FONT POINT-SIZE="16">{end.word}<BR/><B>{people(shape)}</B></FONT>>'
+    look = attributes(label=words, tooltip=quoted(f"{end.word}: {people(shape)}"), shape="none", margin='"0.1,0.05"')
+    return f"  {end.word} {look};"
+
+
+def _sizes(graph: Graph, boxes: list[Box]) -> Sizes:
+    """Estimates for the layout in rows: the mean box with its edge, the tallest row."""
+    shapes = [people(shape) for shape in (graph.input.shape, *(box.nodes[0].x for box in boxes))]
+    edge = max(map(len, shapes)) * EDGE_SIZE * WIDE_CHARACTER + 30
+    lines = max((len(box.nodes) for box in boxes), default=1)
+    mean = sum(map(width, boxes)) / max(1, len(boxes))
+    return Sizes(mean + edge, 30 + 24 * lines + ROW_GAP, 140)
+
+
+# Ranks and edges ---------------------------------------------------------------------------------
+
+
+def _ranks(rows: list[Row], ids: Ids) -> list[str]:
+    """Each row is a rank; invisible edges keep the rows under one another, column by column."""
+    lines = []
+    for row in rows:
+        lines.append("  {rank=same; " + "; ".join(ids[id(box)] for box in row) + ";}")
+    for upper, lower in pairwise(rows):
+        lines += [
+            f"  {ids[id(above)]} -> {ids[id(below)]} [style=invis, weight=20];"
+            for above, below in zip(upper, lower, strict=False)
+        ]
+    return lines
+
+
+def _edges(graph: Graph, parts: tuple[Part, ...], boxes: list[Box], rows: list[Row], ids: Ids) -> list[str]:
+    """An arrow for each value that flows between boxes, with its shape where a box changed it."""
+    makers = {id(graph.input): "input"}
+    places: dict[str, str] = {}
+    _trace(parts, parts, ids, makers, places)
+    arriving = {ids[id(box)]: box.nodes[0].x for box in boxes}
+    wraps = {ids[id(row[0])] for row in rows[1:]}
+    levels = {ids[id(box)]: level for level, row in enumerate(rows) for box in row}
+    lines = []
+    for box in boxes:
+        target = ids[id(box)]
+        for value in box.nodes[0].inputs:
+            maker = makers[id(value)]
+            shape = value.shape if arriving.get(maker, value.shape) != value.shape else None
+            lines.append(_edge(maker, target, shape, wraps=target in wraps))
+        for node in box.nodes:
+            if isinstance(node.op, Unpool) and node.op.at is not None:
+                pool = places[node.op.at.name]
+                lines.append(_switches(pool, target, same_row=levels[pool] == levels[target]))
+    lines.append(_edge(makers[id(graph.output)], "output", None, wraps="output" in wraps))
+    return lines
+
+
+def _trace(drawn: tuple[Part, ...], actual: tuple[Part, ...], ids: Ids, makers: Ids, places: dict[str, str]) -> None:
+    """Which drawn box every value and every layer belongs to, those of folded turns included."""
+    for shown, part in zip(drawn, actual, strict=True):
+        match shown, part:
+            case Box(), Box():
+                for node in (node for turn in part.turns for node in turn):
+                    makers[id(node.output)] = places[node.name] = ids[id(shown)]
+            case Cluster(), Cluster():
+                for turn in (part.parts, *part.hidden):
+                    _trace(shown.parts, turn, ids, makers, places)
+
+
+def _edge(source: str, target: str, shape: Shape | None, *, wraps: bool) -> str:
+    look: dict[str, str] = {}
+    if shape is not None:
+        words = people(shape)
+        look["label"] = f'<<TABLE BORDER="0" CELLPADDING="2"><TR><TD BGCOLOR="#FFFFFF">{words}</TD></TR></TABLE>>'
+        look["tooltip"] = look["labeltooltip"] = quoted(words)
+    if not wraps:
+        return f"  {source} -> {target}{' ' + attributes(**look) if look else ''};"
+    return f"  {source}:s -> {target}:n {attributes(**look, constraint='false')};"
+
+
+def _switches(pool: str, unpool: str, *, same_row: bool) -> str:
+    """The places of the largest values, which go from a pooling layer straight to the unpooling."""
+    look = attributes(
+        style="dashed", constraint="false", color=quoted(PAINTS["pool"].border), tooltip=quoted("switches")
+    )
+    return f"  {pool}:{'n' if same_row else 's'} -> {unpool}:n {look};"

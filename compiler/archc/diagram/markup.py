@@ -15,7 +15,7 @@ def clean(text: str, longest: int = LONGEST) -> str:
 def quoted(text: str) -> str:
     """A DOT string: quotes and backslashes escaped, and `&`, since Graphviz reads entities in strings too.
 
-    Line feeds become the `\\n` of DOT.
+    A line feed becomes the escape that DOT has for it.
     """
     escaped = text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -52,7 +52,7 @@ def emit(
     and so on. Initializers have the names of the `state_dict`. `metadata` is added to what the
     model says of itself. Raises OpError A0403 for a network that ONNX cannot express for its size.
     """
-    if Path(weights_file).name != weights_file:
+    if not _is_plain(weights_file):
         raise ValueError(f"the weights lie beside the model: {weights_file!r} is no plain file name")
     _guard_sizes(graph, layout)
     draft = _Draft(layout, weights_file)
@@ -247,12 +247,17 @@ def verify_weights(path: str | os.PathLike[str]) -> Path:
     """
     metadata = read_metadata(path)
     file = metadata.get(FILE_KEY, "")
-    if not file or Path(file).name != file:
+    if not _is_plain(file):
         message = f"`{os.fspath(path)}` does not name a weights file beside it"
         raise WeightsError("A0505", message, "use a model that `archc build` wrote")
     weights = Path(path).parent / file
     verify_header(metadata, weights)
     return weights
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name can only be that of a file in the same folder, on any system."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0")
 
 
 # Text ---------------------------------------------------------------------------------------------

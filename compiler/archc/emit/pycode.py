@@ -177,11 +177,6 @@ class Writer:
         """One line; an empty one has no blanks."""
         self.lines.append(INDENT * self.depth + text if text else "")
 
-    def blank(self, count: int = 1) -> None:
-        """Empty lines, unless a block has just begun."""
-        if self.lines and not self.lines[-1].endswith(":"):
-            self.lines += [""] * count
-
     def expression(self, lead: str, code: Code, tail: str = "", comment: str = "") -> None:
         """An expression after `lead` (`x = `, `return `), broken over lines if it must be."""
         self.lines += layout(code, self.depth, lead, tail, comment)

@@ -142,44 +142,39 @@ def _code(inner: Node | Group, plan: Plan) -> Brackets:
 
 def _numbered_items(group: Group, plan: Plan) -> Iterator[Item]:
     members = list(group.members.values())
+    codes = [_code(inner, plan) for inner in members]
     at = 0
     while at < len(members):
         run = _stack_at(members, at)
         stack = plan.stacks.get(_template(run, plan)) if run else None
-        if run and stack:
-            made = call(stack.name, *_channels(run, plan))
+        if stack is not None:
+            made = call(stack.name, *_channels(run[0], plan))
             yield Item(made, "*", _change(run[0].x, run[-1].y))
             at += len(run)
             continue
-        turns = _equal_turns(members[at:], plan)
+        turns = _equal_turns(members, codes, at)
+        last = at + turns - 1
+        shape = _change(_ends(members[at])[0], _ends(members[last])[1])
         if turns > 1:
-            yield _repeat(members[at : at + turns], plan)
+            yield Item(_repeat(codes[at : last + 1]), "*", shape)
         else:
-            inner = members[at]
-            yield Item(_code(inner, plan), comment=_shape_comment(inner) or _remark(inner, plan))
+            yield Item(codes[at], comment=shape or _remark(members[at], plan))
         at += turns
 
 
-def _equal_turns(members: list[Node | Group], plan: Plan) -> int:
-    """How many groups in a row, from the first on, are written alike; 1 if the first is a layer."""
-    first = members[0]
-    if not isinstance(first, Group):
-        return 1
-    text = flat(group_module(first, plan))
-    turns = 1
-    for inner in members[1:]:
-        if not isinstance(inner, Group) or flat(group_module(inner, plan)) != text:
-            break
-        turns += 1
-    return turns
+def _equal_turns(members: list[Node | Group], codes: list[Brackets], at: int) -> int:
+    """How many groups in a row are written alike, from this place on; 1 if a layer stands there."""
+    end = at + 1
+    if isinstance(members[at], Group):
+        text = flat(codes[at])
+        while end < len(members) and isinstance(members[end], Group) and flat(codes[end]) == text:
+            end += 1
+    return end - at
 
 
-def _repeat(turns: list[Node | Group], plan: Plan) -> Item:
-    codes = [_code(turn, plan) for turn in turns]
+def _repeat(codes: list[Brackets]) -> Brackets:
     alike = all(code == codes[0] for code in codes)
-    turn = codes[0] if alike else without_comments(codes[0])
-    before, after = _ends(turns[0])[0], _ends(turns[-1])[1]
-    return Item(repeated(turn, len(turns)), "*", _change(before, after))
+    return repeated(codes[0] if alike else without_comments(codes[0]), len(codes))
 
 
 def _ends(inner: Node | Group) -> tuple[Shape, Shape]:
@@ -239,15 +234,16 @@ def _stack_at(members: list[Node | Group], at: int) -> list[Node]:
     if not isinstance(first, Node) or not first.op.weighted:
         return []
     run = [first]
-    for inner in members[at + 1 :]:
+    for place in range(at + 1, len(members)):
+        inner = members[place]
         if not isinstance(inner, Node) or not inner.op.follows:
             break
         run.append(inner)
     return run if len(run) > 1 else []
 
 
-def _channels(run: list[Node], plan: Plan) -> tuple[object, object]:
-    args = layer(run[0].op, plan.arrives(run[0])).args
+def _channels(node: Node, plan: Plan) -> tuple[object, object]:
+    args = layer(node.op, plan.arrives(node)).args
     return args[0], args[1]
 
 

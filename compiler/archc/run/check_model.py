@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from archc.diagnostics import Refusal
 from archc.emit.onnx import verify_weights
@@ -47,7 +48,21 @@ def check_weights(build: Build) -> Iterator[Row]:
 
 def check_model(build: Build) -> Iterator[Row]:
     """The model is valid, and inference from scratch finds every shape that is written in it."""
-    structure = read_structure(build.model)
+    try:
+        structure = read_structure(build.model)
+    except DecodeError:
+        yield Row("ONNX checker", False, f"`{build.model.name}` is no ONNX model")
+        return
+    yield _checker_row(build, structure)
+    yield _shapes_row(build, structure)
+
+
+def read_structure(model: Path) -> Any:
+    """The ONNX model without its weights, as protobuf; raises DecodeError where it is none."""
+    return onnx.load(model, load_external_data=False)
+
+
+def _checker_row(build: Build, structure: Any) -> Row:
     try:
         # By its path, so that the checker looks for the weights too. What is there is not loaded.
         onnx.checker.check_model(os.fspath(build.model), full_check=True)
@@ -56,8 +71,11 @@ def check_model(build: Build) -> Iterator[Row]:
         fault = [str(error).splitlines()[0]]
     opset = structure.opset_import[0].version
     detail = f"{len(structure.graph.node)} nodes, opset {opset}, IR {structure.ir_version}"
-    yield row_of("ONNX checker", fault, detail, nodes=len(structure.graph.node))
+    return row_of("ONNX checker", fault, detail, nodes=len(structure.graph.node))
 
+
+def _shapes_row(build: Build, structure: Any) -> Row:
+    """Every value's shape: written in the model, inferred from nothing but its input, and said."""
     written = {value.name: _dims(value) for value in structure.graph.value_info}
     output = build.said.output
     bare = onnx.ModelProto()
@@ -68,8 +86,7 @@ def check_model(build: Build) -> Iterator[Row]:
     try:
         found_model = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        yield Row("ONNX shapes", False, str(error).splitlines()[0])
-        return
+        return Row("ONNX shapes", False, str(error).splitlines()[0])
     found = {value.name: _dims(value) for value in (*found_model.graph.value_info, *found_model.graph.output)}
     wanted = written | {structure.graph.output[0].name: ("N", *output)}
     results = [name for node in structure.graph.node for name in node.output if name]
@@ -79,16 +96,15 @@ def check_model(build: Build) -> Iterator[Row]:
         for name, dims in wanted.items()
         if found.get(name) != dims
     ]
-    layers = [layer for layer in build.said.layers if layer.name in written]
     faults += [
         f"`{layer.name}` is {_shown(written[layer.name])}, said to be {people(layer.output)}"
-        for layer in layers
-        if written[layer.name] != ("N", *layer.output)
+        for layer in build.said.layers
+        if written.get(layer.name, ("N", *layer.output)) != ("N", *layer.output)
     ]
     if _dims(structure.graph.input[0]) != ("N", *build.said.input):
         faults.append(f"the input is {_shown(_dims(structure.graph.input[0]))}, not {people(build.said.input)}")
     good = f"{len(wanted)} values inferred as written; output {people(output)}"
-    yield row_of("ONNX shapes", faults, good, values=len(wanted))
+    return row_of("ONNX shapes", faults, good, values=len(wanted))
 
 
 def _dims(value: Any) -> tuple[int | str, ...]:
@@ -97,7 +113,3 @@ def _dims(value: Any) -> tuple[int | str, ...]:
 
 def _shown(dims: tuple[int | str, ...] | None) -> str:
     return "unknown" if dims is None else "×".join(str(size or "?") for size in dims)
-
-
-def read_structure(model: Path) -> Any:
-    return onnx.load(model, load_external_data=False)

@@ -18,8 +18,8 @@ from archc.run.session import MachineProblem
 _ITEM_TYPES = {"F32": "float32", "I64": "int64"}
 
 CODE_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, RuntimeError, SyntaxError,
-    TypeError, ValueError,
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
+    SyntaxError, TypeError, ValueError,
 )  # fmt: skip
 """What a generated file can raise once somebody has edited it."""
 
@@ -139,11 +139,13 @@ def _walk_rows(build: Build, network: Any) -> Iterator[Row]:
 
 
 def one_line(error: BaseException) -> str:
+    """An exception as it is told in a row of the report."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__
 
 
 def import_torch() -> Any:
+    """The module `torch`; raises MachineProblem where it is not installed."""
     try:
         import torch
     except ImportError as error:

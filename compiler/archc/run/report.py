@@ -12,6 +12,7 @@ from archc.cost.analyse import analyse
 from archc.cost.records import to_json as records
 from archc.diagnostics import printable
 from archc.emit.pytorch import class_name
+from archc.files import FileProblem
 from archc.ir import Graph, Shape
 from archc.tensorfile import Layout
 
@@ -47,8 +48,19 @@ class Expected:
 
 
 def expected(numbers: Graph | Mapping[str, Any]) -> Expected:
-    """The static numbers of a graph, or those that `summary.json` holds."""
+    """The static numbers of a graph, or those that `summary.json` holds.
+
+    Raises FileProblem for a table without them.
+    """
     table = records(analyse(numbers)) if isinstance(numbers, Graph) else numbers
+    try:
+        return _expected(table)
+    except (AttributeError, LookupError, TypeError) as error:
+        message = f"`summary.json` does not hold the numbers of a network ({type(error).__name__}: {error})"
+        raise FileProblem("A0608", message, "build it again with `archc build`") from None
+
+
+def _expected(table: Mapping[str, Any]) -> Expected:
     layers = tuple(
         Layer(entry["name"], _channels_first(entry["output"]), entry["params"], entry["buffers"], entry["macs"])
         for entry in table["layers"]
@@ -99,6 +111,7 @@ class Report:
 
 
 def row_of(name: str, faults: list[str], good: str, **figures: float) -> Row:
+    """A row that fails with the first of the faults, or else says what is good."""
     if not faults:
         return Row(name, True, good, figures)
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -111,6 +124,7 @@ class Build:
 
     model: Path
     said: Expected
+    # What the checks find, for those that come after.
     layout: Layout | None = None
     weights: Path = Path()
     module: ModuleType | None = None

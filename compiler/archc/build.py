@@ -1,0 +1,231 @@
+"""The build folder: every target of one network, written together.
+
+What archc wrote is remembered in `.archc.json`, so that a rebuild overwrites its own files and
+nothing else: a source that somebody edited stays, and so do weights that somebody trained.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from archc.diagnostics import Diagnostic, Refusal
+from archc.files import FileProblem, ensure_folder, reading, write_bytes
+from archc.ir import Graph, OpError
+from archc.weights import adopt, check, is_initial, layout, write_initial
+
+EMITS = ("pytorch", "onnx", "diagram", "summary")
+"""What can be left out; all of it is written unless said otherwise."""
+MANIFEST = ".archc.json"
+PICTURES = ("svg", "png", "pdf")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be built, and where."""
+
+    folder: Path
+    stem: str
+    emit: tuple[str, ...] = EMITS
+    weights: str = "init"
+    """`init`, `none`, or the path of a `.safetensors` file."""
+    seed: int = 0
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was written."""
+
+    graph: Graph
+    folder: Path
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    """What a user should know: weights kept, pictures left out."""
+
+
+def file_stem(name: str, column: str = "") -> str:
+    """A name for files that is also a Python module's: `VGG.arch`, column `A-LRN` give `vgg_a_lrn`."""
+    stem = re.sub(r"\W+", "_", f"{name}_{column}" if column else name, flags=re.ASCII).strip("_").lower()
+    return stem if stem and not stem[0].isdigit() else f"net_{stem}".rstrip("_")
+
+
+def build(graph: Graph, order: Order, progress: Progress | None = None) -> Built:
+    """Write a network's targets into a folder. Raises Refusal before the first file is touched, or not at all."""
+    notes: list[str] = []
+    folder = ensure_folder(order.folder)
+    outputs = dict(_outputs(graph, order, notes))
+    known = _read_manifest(folder)
+    if not order.force:
+        _refuse_foreign(folder, outputs, known)
+    new = {name: [sha256(data).hexdigest()] for name, data in outputs.items()}
+    both = {name: sorted({*known.get(name, []), *new.get(name, [])}) for name in {**known, **new}}
+    weights = folder / f"{order.stem}.safetensors"
+    _write_weights(graph, order, weights, notes, progress)
+    _write_manifest(folder, both)
+    for name, data in outputs.items():
+        write_bytes(folder / name, data)
+    _write_manifest(folder, {**known, **new})
+    files = [folder / name for name in outputs]
+    if weights.exists() and order.weights != "none":
+        files.append(weights)
+    return Built(graph, folder, tuple(sorted(files)), tuple(notes))
+
+
+def _outputs(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, bytes]:
+    """Every file but the weights, by name, whole and in memory."""
+    found: dict[str, bytes] = {}
+    if "pytorch" in order.emit:
+        from archc.emit import pytorch
+
+        found[f"{order.stem}.py"] = pytorch.emit(graph).encode()
+    if "onnx" in order.emit:
+        found[f"{order.stem}.onnx"] = _onnx(graph, order)
+    if "diagram" in order.emit:
+        found |= _pictures(graph, order, notes)
+    if "summary" in order.emit:
+        found |= _summaries(graph, order)
+    return found
+
+
+def _onnx(graph: Graph, order: Order) -> bytes:
+    from archc.emit import onnx
+
+    try:
+        model = onnx.emit(graph, layout(graph), weights_file=f"{order.stem}.safetensors")
+    except OpError as error:
+        remedy = error.help or "build without it: `--emit pytorch,diagram,summary`"
+        raise Refusal([Diagnostic(error.code, error.message, help=remedy)]) from None
+    return model.SerializeToString(deterministic=True)
+
+
+def _pictures(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, bytes]:
+    from archc.diagram.graph import DiagramLimit, dot
+    from archc.diagram.render import EngineMissing, render
+
+    try:
+        text = dot(graph)
+    except DiagramLimit as limit:
+        notes.append(f"no diagram: {limit.diagnostics[0].message}")
+        return {}
+    found = {f"{order.stem}.dot": text.encode()}
+    try:
+        found |= {f"{order.stem}.{kind}": render(text, kind) for kind in PICTURES}
+    except EngineMissing as missing:
+        notes.append(f"no pictures beside `{order.stem}.dot`: {missing.diagnostics[0].message}")
+    return found
+
+
+def _summaries(graph: Graph, order: Order) -> Mapping[str, bytes]:
+    from archc.cost.analyse import analyse
+    from archc.cost.records import to_json
+    from archc.cost.summary import render
+    from archc.emit.pytorch import class_name
+
+    analysis = analyse(graph)
+    about = {
+        "archc": version("archc-nn"),
+        "file": Path(graph.file).name,
+        "class": class_name(graph.name),
+        "seed": order.seed,
+    }
+    numbers = json.dumps(about | to_json(analysis), indent=1, ensure_ascii=False) + "\n"
+    return {"summary.txt": (render(analysis) + "\n").encode(), "summary.json": numbers.encode()}
+
+
+# Weights.
+
+
+def _write_weights(graph: Graph, order: Order, path: Path, notes: list[str], progress: Progress | None) -> None:
+    if order.weights == "none":
+        return
+    trained = path.exists() and not is_initial(path)
+    step = _stepper(progress, f"weights of {graph.name}")
+    if order.weights != "init":
+        source = Path(order.weights)
+        if trained and not (source.exists() and source.samefile(path)):
+            message = f"`{path}` holds trained weights, which a build does not overwrite"
+            raise Refusal([Diagnostic("A0508", message, help="move that file away, or build elsewhere with `-o`")])
+        _need_room(graph, path)
+        adopt(source, graph, path, step)
+        return
+    if trained:
+        _keep(graph, path, notes)
+        return
+    _need_room(graph, path)
+    write_initial(graph, path, order.seed, step)
+
+
+def _keep(graph: Graph, path: Path, notes: list[str]) -> None:
+    """Trained weights stay; if only their order in the file is another, they are laid out anew."""
+    try:
+        header = check(path, graph)
+    except Refusal as refusal:
+        message = f"`{path}` holds trained weights of another network, which a build does not overwrite"
+        remedy = "move that file away, or build elsewhere with `-o`"
+        raise Refusal([Diagnostic("A0508", message, help=remedy), *refusal.diagnostics]) from None
+    if header.layout.digest != layout(graph).digest:
+        adopt(path, graph, path)
+    notes.append(f"kept the trained weights in `{path}`")
+
+
+def _need_room(graph: Graph, path: Path) -> None:
+    need, free = layout(graph).size, shutil.disk_usage(path.parent).free
+    if need > free:
+        message = f"the weights take {need / 2**30:,.1f} GiB, and `{path.parent}` has {free / 2**30:,.1f} GiB free"
+        raise FileProblem("A0612", message, "build elsewhere with `-o`, or without weights: `--weights none`")
+
+
+def _stepper(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return (lambda done, total: progress(what, done, total)) if progress else None
+
+
+# What archc wrote here before.
+
+
+def _read_manifest(folder: Path) -> dict[str, list[str]]:
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    with reading(path) as stream:
+        data = stream.read()
+    try:
+        files = json.loads(data)["files"]
+        return {str(name): [str(digest) for digest in digests] for name, digests in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _write_manifest(folder: Path, files: Mapping[str, list[str]]) -> None:
+    text = json.dumps({"about": "files that archc wrote here", "files": dict(sorted(files.items()))}, indent=1)
+    write_bytes(folder / MANIFEST, (text + "\n").encode())
+
+
+def _refuse_foreign(folder: Path, outputs: Mapping[str, bytes], known: Mapping[str, list[str]]) -> None:
+    """Refuse to overwrite a file that archc did not write, or that was changed since."""
+    problems = []
+    for name, data in outputs.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        with reading(path) as stream:
+            found = stream.read()
+        if found == data or sha256(found).hexdigest() in known.get(name, []):
+            continue
+        message = (
+            f"`{path}` was changed since archc wrote it" if name in known else f"`{path}` was not written by archc"
+        )
+        problems.append(
+            Diagnostic("A0616", message, help="move it away, build elsewhere with `-o`, or overwrite it with `--force`")
+        )
+    if problems:
+        raise Refusal(problems, status=2)

@@ -1,0 +1,91 @@
+"""`archc build`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from archc.cli.commands import Parser, add_json, add_spec, load_networks, whole_number
+from archc.cli.terminal import Progress
+
+EMITS = ("pytorch", "onnx", "diagram", "summary")
+
+
+def parser() -> Parser:
+    """The command's options."""
+    made = Parser(
+        "build",
+        "  archc build specs/vgg_e.arch                     into build/vgg_e/\n"
+        "  archc build specs/vgg.arch                       all six columns, into build/vgg/A/ …\n"
+        "  archc build specs/lenet5.arch --set classes=26\n"
+        "  archc build specs/vgg_e.arch --emit pytorch,onnx --weights none -o /tmp/vgg",
+    )
+    add_spec(made)
+    made.add_argument("-o", "--output", metavar="FOLDER", help="where to; `build/<name>` unless said")
+    made.add_argument(
+        "--emit", metavar="KINDS", type=_kinds, default=EMITS, help=f"only some of {','.join(EMITS)} (comma between)"
+    )
+    made.add_argument(
+        "--weights", metavar="WHICH", default="init", help="`init` draws initial values, `none` writes none, or a FILE"
+    )
+    made.add_argument("--seed", type=whole_number, default=0, help="of the initial weights (0)")
+    made.add_argument("--force", action="store_true", help="overwrite files that archc did not write")
+    add_json(made)
+    return made
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    from archc.diagnostics import did_you_mean
+
+    kinds = tuple(part.strip() for part in text.split(","))
+    for kind in kinds:
+        if kind not in EMITS:
+            hint = did_you_mean(kind, EMITS) or f"there are {', '.join(EMITS)}"
+            raise argparse.ArgumentTypeError(f"`{kind}` cannot be emitted; {hint}")
+    return kinds
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build every network asked for."""
+    from archc.build import Order, build
+
+    networks = load_networks(options)
+    progress = Progress()
+    results = []
+    for network in networks:
+        order = Order(
+            _folder(options, network.graph.column),
+            network.stem,
+            options.emit,
+            options.weights,
+            options.seed,
+            options.force,
+        )
+        try:
+            built = build(network.graph, order, progress)
+        finally:
+            progress.clear()
+        results.append(
+            {"network": network.name, "folder": str(built.folder), "files": [path.name for path in built.files]}
+            | {"notes": list(built.notes)}
+        )
+        if options.format == "text":
+            numbers = f"{network.params:,} parameters, {network.macs:,} MACs"
+            print(f"{network.name}: {numbers}\n  {built.folder}/  {'  '.join(path.name for path in built.files)}")
+            for note in built.notes:
+                print(f"  note: {note}")
+    if options.format == "json":
+        print(json.dumps({"built": results}, indent=1, ensure_ascii=False))
+    return 0
+
+
+def _folder(options: argparse.Namespace, column: str) -> Path:
+    """`build/vgg_e`, or `build/vgg/A-LRN` for a column of a table."""
+    from archc.build import file_stem
+
+    stem = Path(options.spec).stem if options.spec != "-" else "network"
+    place = Path(options.output) if options.output else Path("build", file_stem(stem))
+    if not column or (options.output and options.column):
+        return place
+    return place / "".join(char if char.isalnum() or char in "._-" else "_" for char in column).strip(".")

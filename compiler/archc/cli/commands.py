@@ -1,0 +1,123 @@
+"""What commands there are, and what they have in common on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from archc.network import Network
+
+COMMANDS = {
+    "build": "write PyTorch source, ONNX, weights, diagrams and a summary into a folder",
+    "check": "say whether files are right, and what is wrong with them",
+    "fmt": "print files in the one layout",
+    "summary": "the table of layers: shapes, filters, parameters, operations",
+    "explain": "the arithmetic behind every number, step by step",
+    "diagram": "draw the network",
+    "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
+    "run": "run a built network on images",
+    "completion": "print a completion script for a shell",
+}
+
+
+def overview() -> str:
+    """What `archc --help` prints."""
+    lines = [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: archc COMMAND …",
+            "",
+            "A compiler for neural-network architectures written as in the papers' tables.",
+            "",
+            *lines,
+            "",
+            "`archc COMMAND --help` says more. The main job:",
+            "",
+            "  archc build specs/vgg_e.arch",
+            "  archc verify build/vgg_e",
+        ]
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors say what was probably meant."""
+
+    def __init__(self, name: str, examples: str) -> None:
+        super().__init__(
+            prog=f"archc {name}",
+            description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        from archc.diagnostics import did_you_mean, printable
+
+        known = [text for action in self._actions for text in action.option_strings]
+        wrong = [word.split("=")[0] for word in message.split() if word.startswith("-")]
+        hint = next(filter(None, (did_you_mean(word, known) for word in wrong if word not in known)), "")
+        tail = f"; {hint}" if hint else ""
+        print(f"{self.prog}: {printable(message)}{tail}\n`{self.prog} --help` says more", file=sys.stderr)
+        sys.exit(2)
+
+
+def add_spec(parser: Parser, *, several: bool = False) -> None:
+    """The file to work on, and which network of it."""
+    text = "an `.arch` file, or `-` for the standard input"
+    parser.add_argument("spec", metavar="SPEC", nargs="+" if several else None, help=text)
+    parser.add_argument("--column", metavar="NAME", help="one column of a table file; all of them unless said")
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        type=_setting,
+        help="give a parameter of the file another value; may be repeated",
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name.strip() or not equals or not value.strip():
+        raise argparse.ArgumentTypeError(f"`{text}` is not NAME=VALUE, as in `--set classes=10`")
+    return name.strip(), value.strip()
+
+
+def add_json(parser: Parser) -> None:
+    """`--json`, for programs."""
+    parser.add_argument(
+        "--json", dest="format", action="store_const", const="json", default="text", help="print JSON for programs"
+    )
+
+
+def whole_number(text: str) -> int:
+    """A number from 0, for options."""
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 0")
+    return int(text)
+
+
+def load_networks(options: argparse.Namespace) -> tuple[Network, ...]:
+    """The networks that the options ask for; warnings go to the standard error."""
+    from archc.cli.terminal import report
+    from archc.network import load_all
+
+    networks = load_all(options.spec, options.column, dict(options.settings))
+    report([warning for network in networks for warning in network.warnings], "text")
+    return networks
+
+
+def load_one(options: argparse.Namespace) -> Network:
+    """The network that the options ask for; raises Refusal for a table without `--column`."""
+    from archc.diagnostics import Diagnostic, Refusal
+
+    networks = load_networks(options)
+    if len(networks) == 1:
+        return networks[0]
+    names = ", ".join(network.graph.column for network in networks)
+    message = f"`{options.spec}` is a table of {len(networks)} networks, and this needs one"
+    raise Refusal([Diagnostic("A0212", message, help=f"choose a column with `--column`: {names}")], status=2)

@@ -1,0 +1,90 @@
+"""What stands in a box: the layers of one item, each on the colour of its family."""
+
+from __future__ import annotations
+
+from archc.cost.summary import rounded
+from archc.cost.table import cells_wide
+from archc.diagram.fold import Box
+from archc.diagram.markup import clean, html
+from archc.diagram.palette import PAINTS, Paint
+from archc.ir import Node, people
+from archc.ops.declare import written
+
+FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
+NAME_SIZE, LAYER_SIZE, MORE_SIZE, BADGE_SIZE = 12, 17, 15, 19
+WIDE_CHARACTER = 0.62
+"""Width of a character in ems, generous, so that text fits whatever font a viewer puts in place."""
+PADDING = 24
+NARROWEST = 100
+
+
+def paint(node: Node) -> Paint:
+    """How the family of a layer is drawn."""
+    return PAINTS[node.op.family]
+
+
+def label(box: Box) -> str:
+    """The box as an HTML-like table: names, the layer, what is attached, and how often it is repeated."""
+    lead, *more = box.nodes
+    head = (
+        f'<FONT POINT-SIZE="{NAME_SIZE}">{html(_names(box))}</FONT><BR/>'
+        f'<FONT POINT-SIZE="{LAYER_SIZE}"><B>{html(_text(lead))}</B></FONT>'
+    )
+    lines = [
+        _cell(lead, head, max(_wide(_names(box), NAME_SIZE), _wide(_text(lead), LAYER_SIZE))),
+        *(
+            _cell(node, f'<FONT POINT-SIZE="{MORE_SIZE}">{html(_text(node))}</FONT>', _wide(_text(node), MORE_SIZE))
+            for node in more
+        ),
+    ]
+    if box.times > 1:
+        badge = f'<FONT POINT-SIZE="{BADGE_SIZE}"><B>×{box.times}</B></FONT>'
+        lines[0] += f'<TD ROWSPAN="{len(lines)}" BGCOLOR="#FFFFFF" CELLPADDING="6">{badge}</TD>'
+    rows = "".join(f"<TR>{line}</TR>" for line in lines)
+    return (
+        f'<<TABLE BORDER="2" COLOR="{paint(lead).border}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="3"'
+        f">{rows}</TABLE>>"
+    )
+
+
+def width(box: Box) -> float:
+    """An estimate of how wide a box is drawn, in points."""
+    lead, *more = box.nodes
+    badge = 2 * PADDING if box.times > 1 else 0
+    texts = [(_names(box), NAME_SIZE), (_text(lead), LAYER_SIZE), *((_text(node), MORE_SIZE) for node in more)]
+    return max(_wide(text, size) for text, size in texts) + badge
+
+
+def _cell(node: Node, content: str, width: int) -> str:
+    """A line of the box; the width is a least one, for engines whose own font is narrower than the viewer's."""
+    return f'<TD BGCOLOR="{paint(node).fill}" WIDTH="{width}">{content}</TD>'
+
+
+def _wide(text: str, size: int) -> int:
+    return max(NARROWEST, round(cells_wide(text) * size * WIDE_CHARACTER) + PADDING)
+
+
+def _text(node: Node) -> str:
+    return ("+ " if node.implied else "") + clean(written(node.op))
+
+
+def _names(box: Box) -> str:
+    """`conv3`, or the first and the last of a folded run, without their groups."""
+    first, last = box.turns[0][0], box.turns[-1][0]
+    ends = [clean(node.name.rpartition(".")[2]) for node in ([first] if first is last else [first, last])]
+    return " … ".join(ends)
+
+
+def tooltip(box: Box) -> str:
+    """Every layer of the box with its numbers, a line each."""
+    lines = []
+    for node in box.nodes:
+        implied = f" (implied: {clean(node.implied, 120)})" if node.implied else ""
+        numbers = [f"{people(node.x)} → {people(node.y)}"]
+        numbers += [f"{node.params:,} parameters"] if node.params else []
+        numbers += [f"{rounded(node.macs)} MACs"] if node.macs else []
+        lines.append(f"{clean(node.name, 120)}: {clean(written(node.op), 120)}{implied}: {', '.join(numbers)}")
+    if box.times > 1:
+        total = sum(node.params for turn in box.turns for node in turn)
+        lines.append(f"×{box.times}, the last {clean(box.turns[-1][0].name, 120)}: {total:,} parameters together")
+    return "\n".join(lines)
