@@ -192,21 +192,21 @@ def test_python_is_text() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_text_or_one_problem(data: bytes) -> None:
+    text, codes = "", []
     try:
-        source = decode(data, "x.arch")
+        text = decode(data, "x.arch").text
     except FileProblem as found:
-        assert len(found.diagnostics) == 1
-        assert found.diagnostics[0].code in {"A0605", "A0606", "A0607"}
+        codes = [finding.code for finding in found.diagnostics]
+    if codes:
+        assert len(codes) == 1
+        assert codes[0] in {"A0605", "A0606", "A0607"}
     else:
-        assert source.text.encode() == data.removeprefix(b"\xef\xbb\xbf")
+        assert text.encode() == data.removeprefix(b"\xef\xbb\xbf")
 
 
-@given(st.text(max_size=200))
-def test_text_without_nul_is_text_or_controls(text: str) -> None:
-    clean = "".join(char for char in text if ord(char) >= 32 or char in "\t\n\r").replace("\x7f", "")
-    data = clean.encode("utf-8", "replace")
-    if not data.startswith((b"\xff", b"\xfe")):
-        assert decode(data, "x").text == data.decode().removeprefix("\ufeff")
+@given(st.text("a-3é∑😀\t\r\n# ", max_size=200))
+def test_any_text_is_text(text: str) -> None:
+    assert decode(text.encode(), "x.arch").text == text
 
 
 # Writing
@@ -235,9 +235,14 @@ class Stop(Exception):
 def test_failure_leaves_the_old_file(tmp_path: Path, stop: type[BaseException]) -> None:
     path = tmp_path / "kept.txt"
     path.write_text("old")
-    with pytest.raises(stop), writing(path) as stream:
-        stream.write(b"new" * 100_000)
-        raise stop
+
+    def write() -> None:
+        with writing(path) as stream:
+            stream.write(b"new" * 100_000)
+            raise stop
+
+    with pytest.raises(stop):
+        write()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["kept.txt"]
 

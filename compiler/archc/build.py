@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import FileProblem, ensure_folder, reading, write_bytes
@@ -23,7 +24,7 @@ from archc.weights import adopt, check, is_initial, layout, write_initial
 EMITS = ("pytorch", "onnx", "diagram", "summary")
 """What can be left out; all of it is written unless said otherwise."""
 MANIFEST = ".archc.json"
-PICTURES = ("svg", "png", "pdf")
+PICTURES: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -105,7 +106,7 @@ def _onnx(graph: Graph, order: Order) -> bytes:
     except OpError as error:
         remedy = error.help or "build without it: `--emit pytorch,diagram,summary`"
         raise Refusal([Diagnostic(error.code, error.message, help=remedy)]) from None
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _pictures(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, bytes]:
@@ -221,11 +222,8 @@ def _refuse_foreign(folder: Path, outputs: Mapping[str, bytes], known: Mapping[s
             found = stream.read()
         if found == data or sha256(found).hexdigest() in known.get(name, []):
             continue
-        message = (
-            f"`{path}` was changed since archc wrote it" if name in known else f"`{path}` was not written by archc"
-        )
-        problems.append(
-            Diagnostic("A0616", message, help="move it away, build elsewhere with `-o`, or overwrite it with `--force`")
-        )
+        message = f"`{path}` was {'changed since archc wrote it' if name in known else 'not written by archc'}"
+        remedy = "move it away, build elsewhere with `-o`, or overwrite it with `--force`"
+        problems.append(Diagnostic("A0616", message, help=remedy))
     if problems:
         raise Refusal(problems, status=2)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from archc.diagnostics import Diagnostic, Refusal, did_you_mean, whole
+from archc.diagnostics import Diagnostic, Refusal, did_you_mean
 from archc.elaborate import elaborate
 from archc.ir import Graph
 from archc.parse import parse
@@ -55,10 +55,10 @@ def _choose(sheets: tuple[Sheet, ...], column: str, source: Source) -> Sheet:
             return sheet
     names = [sheet.column for sheet in sheets if sheet.column]
     if not names:
-        problem = Diagnostic("A0212", f"`{source.name}` is no table, so it has no column `{column}`", whole(source))
+        problem = Diagnostic("A0212", f"`{source.name}` is no table, so it has no column `{column}`")
         raise Refusal([problem])
     remedy = did_you_mean(column, names) or f"its columns: {', '.join(names)}"
-    raise Refusal([Diagnostic("A0212", f"there is no column `{column}`", whole(source), help=remedy)])
+    raise Refusal([Diagnostic("A0212", f"`{source.name}` has no column `{column}`", help=remedy)])
 
 
 def _titled(graph: Graph, source: Source) -> Graph:

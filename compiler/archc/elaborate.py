@@ -148,7 +148,8 @@ class _Elaboration:
             if name not in self.scope:
                 known = ", ".join(self.scope) or "none"
                 hint = did_you_mean(name, self.scope) or f"its parameters: {known}"
-                self._complain("A0208", f"the file has no parameter `{name}` to set", self._start(), hint)
+                message = f"`{self.sheet.file.source.name}` has no parameter `{name}` to set"
+                self.problems.append(Diagnostic("A0208", message, help=hint))
 
     def _read_input(self) -> Value | None:
         line = self.sheet.input

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 OWNED = frozenset(
     """
-    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double
-    dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule
-    half ipu load_state_dict modules mtia named_buffers named_children named_modules named_parameters
-    parameters predict register_backward_hook register_buffer register_forward_hook
+    T_destination add_module append apply bfloat16 buffers call_super_init children clear compile cpu cuda double
+    dump_patches eval extend extra_repr float forward get_buffer get_extra_state get_parameter get_submodule
+    half insert ipu items keys load_state_dict modules mtia named_buffers named_children named_modules named_parameters
+    parameters pop predict register_backward_hook register_buffer register_forward_hook
     register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
     register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
-    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type update values xpu zero_grad
     """.split()
 )
-"""What a PyTorch module calls its own: a layer of that name would hide it (and `predict`, ours)."""
+"""What PyTorch's modules and containers call their own (and `predict`, ours): a layer of that name would hide it."""
 
 TAKEN = frozenset({"in", "x", "input", "output", "self"})
 """Words that mean something else in the language, in the emitted source or in the ONNX graph."""

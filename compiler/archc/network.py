@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from archc.compile import Compiled, compile_source
-from archc.diagnostics import Diagnostic, Refusal, whole
+from archc.diagnostics import Diagnostic, Refusal
 from archc.files import read_source
 from archc.ir import Graph, Shape
 from archc.source import Source
@@ -73,8 +73,8 @@ class Network:
 
         return render(self.analysis, width=width)
 
-    def explain(self, layer: str | None = None) -> str:
-        """The arithmetic of every layer, or of one."""
+    def explain(self, layer: str = "") -> str:
+        """The arithmetic of every layer, or of one layer or group; raises KeyError for an unknown one."""
         from archc.cost.explain import explain
 
         return explain(self.graph, layer)
@@ -169,6 +169,4 @@ def _only(networks: tuple[Network, ...], source: Source) -> Network:
         return networks[0]
     names = ", ".join(network.graph.column for network in networks)
     remedy = f"choose one of {names}, or take them all with `load_all`"
-    raise Refusal(
-        [Diagnostic("A0212", f"`{source.name}` is a table of {len(networks)} networks", whole(source), help=remedy)]
-    )
+    raise Refusal([Diagnostic("A0212", f"`{source.name}` is a table of {len(networks)} networks", help=remedy)])

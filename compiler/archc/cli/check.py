@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from archc.cli.commands import Parser, add_spec
 from archc.cli.terminal import report
+
+if TYPE_CHECKING:
+    from archc.diagnostics import Diagnostic
+    from archc.ir import Graph
 
 
 def parser() -> Parser:
@@ -20,10 +25,12 @@ def parser() -> Parser:
 def run(options: argparse.Namespace) -> int:
     """Compile every file; all findings, then one exit code."""
     from archc.compile import compile_source
-    from archc.diagnostics import Diagnostic, Refusal, as_json
+    from archc.diagnostics import Refusal, as_json
     from archc.files import read_source
 
-    status, found, networks = 0, [], []
+    status = 0
+    found: list[Diagnostic] = []
+    networks: list[Graph] = []
     for path in options.spec:
         diagnostics: tuple[Diagnostic, ...] = ()
         try:

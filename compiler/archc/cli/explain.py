@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from archc.cli.commands import Parser, add_spec, load_networks
+from archc.diagnostics import Diagnostic, Refusal, did_you_mean
+from archc.network import Network
 
 
 def parser() -> Parser:
@@ -18,7 +20,7 @@ def parser() -> Parser:
     add_spec(made)
     spec = next(action for action in made._actions if action.dest == "spec")
     spec.nargs = "?"
-    made.add_argument("--layer", metavar="NAME", help="one layer, by its name in the summary")
+    made.add_argument("--layer", metavar="NAME", default="", help="one layer, by its name in the summary")
     made.add_argument("--layers", action="store_true", help="list the layers of the language and how they are written")
     return made
 
@@ -31,8 +33,18 @@ def run(options: argparse.Namespace) -> int:
     if options.spec is None:
         parser().error("the following arguments are required: SPEC")
     networks = load_networks(options)
-    print("\n\n".join(network.explain(options.layer) for network in networks))
+    print("\n\n".join(_explained(network, options.layer) for network in networks))
     return 0
+
+
+def _explained(network: Network, layer: str) -> str:
+    try:
+        return network.explain(layer)
+    except KeyError:
+        names = [node.name for node in network.graph.nodes]
+        message = f"{network.name} has no layer `{layer}`"
+        remedy = did_you_mean(layer, names) or "the first column of `archc summary` names them"
+        raise Refusal([Diagnostic("A0208", message, help=remedy)], status=2) from None
 
 
 def catalogue() -> str:

@@ -20,14 +20,12 @@ def parser() -> Parser:
     )
     made.add_argument("build", metavar="BUILD", help="a build folder")
     made.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
-    made.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run; auto unless said"
-    )
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
     made.add_argument("--top", type=_positive, default=5, help="how many classes to name (5)")
     made.add_argument("--classes", metavar="FILE", help="a file of class names, one a line")
     made.add_argument("--resize", type=_positive, metavar="SIDE", help="short side before the centre is cut out")
-    made.add_argument("--mean", type=_numbers, metavar="R,G,B", help="subtracted from pixels in 0 to 1")
-    made.add_argument("--std", type=_numbers, metavar="R,G,B", help="pixels are divided by it")
+    made.add_argument("--mean", type=_numbers, default=(0.0,), metavar="R,G,B", help="subtracted from pixels in 0 to 1")
+    made.add_argument("--std", type=_numbers, default=(1.0,), metavar="R,G,B", help="pixels are divided by it")
     made.add_argument("-o", "--output", metavar="FOLDER", help="where an autoencoder's pictures go")
     add_json(made)
     return made
@@ -55,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from archc.run.session import open_session
 
     names = read_source(options.classes).text.splitlines() if options.classes else None
-    recipe = Recipe(resize=options.resize, mean=options.mean or (), std=options.std or ())
+    recipe = Recipe(options.resize, options.mean, options.std)
     progress = Progress()
     try:
         progress.step(f"loading {Path(options.build).name}")

@@ -49,9 +49,7 @@ def _reports(options: argparse.Namespace, progress: Progress) -> list[Report]:
     from archc.verify import verify
 
     place = Path(options.spec)
-    if options.spec != "-" and (
-        place.is_dir() or place.suffix == ".onnx" or (place.suffix == "" and not place.exists())
-    ):
+    if options.spec != "-" and (place.is_dir() or place.suffix == ".onnx" or not (place.suffix or place.exists())):
         _refuse_spec_options(options)
         return [verify(place, seed=options.seed, on_step=progress.step)]
     found = []

@@ -55,6 +55,11 @@ def width(box: Box) -> float:
     return max(_wide(text, size) for text, size in texts) + badge
 
 
+def height(box: Box) -> float:
+    """An estimate of how high a box is drawn, in points."""
+    return 46 + 26 * (len(box.nodes) - 1)
+
+
 def _cell(node: Node, content: str, width: int) -> str:
     """A line of the box; the width is a least one, for engines whose own font is narrower than the viewer's."""
     return f'<TD BGCOLOR="{paint(node).fill}" WIDTH="{width}">{content}</TD>'

@@ -12,18 +12,16 @@ from itertools import pairwise
 from archc.cost.analyse import Analysis, analyse
 from archc.cost.summary import rounded
 from archc.diagnostics import Diagnostic, Refusal
-from archc.diagram.boxes import FONT, WIDE_CHARACTER, label, tooltip, width
+from archc.diagram.boxes import FONT, WIDE_CHARACTER, label, tooltip
 from archc.diagram.fold import Box, Cluster, End, Part, boxes_of, folded
 from archc.diagram.markup import attributes, clean, html, quoted
 from archc.diagram.palette import LINE, PAINTS, TEXT
-from archc.diagram.rows import Row, Sizes, in_rows
+from archc.diagram.rows import ROW_GAP, Row, in_rows
 from archc.ir import Graph, Shape, people
 from archc.ops.resize import Unpool
 
 MOST_BOXES = 2000
 EDGE_SIZE, FRAME_SIZE, TITLE_SIZE, TOTALS_SIZE, LEGEND_SIZE = 14, 16, 28, 17, 15
-ROW_GAP = 60
-"""Points between rows."""
 
 Ids = dict[int, str]
 """What a value comes out of, or a box is called, in the DOT text: by `id` of the value or the box."""
@@ -46,7 +44,7 @@ def dot(graph: Graph) -> str:
         raise DiagramLimit(len(boxes))
     begin, end = End("input"), End("output")
     ids = {id(begin): "input", id(end): "output", **{id(box): f"box{at}" for at, box in enumerate(boxes, 1)}}
-    rows = in_rows((begin, *parts, end), _sizes(graph, boxes))
+    rows = in_rows((begin, *parts, end), _arrow(boxes))
     lines = [
         f"digraph {quoted(clean(graph.name))} {{",
         *_settings(graph, analyse(graph), boxes),
@@ -95,7 +93,7 @@ def _title(graph: Graph, analysis: Analysis, boxes: list[Box]) -> str:
         '<<TABLE BORDER="0" CELLSPACING="2" CELLPADDING="2">'
         f'<TR><TD><FONT POINT-SIZE="{TITLE_SIZE}"><B>{html(name)}</B></FONT></TD></TR>'
         f'<TR><TD><FONT POINT-SIZE="{TOTALS_SIZE}">{html(totals)}</FONT></TD></TR>'
-        f"<TR><TD>{_legend(boxes)}</TD></TR></TABLE>>"
+        f'<TR><TD>{_legend(boxes)}</TD></TR><TR><TD HEIGHT="10"></TD></TR></TABLE>>'
     )
 
 
@@ -110,6 +108,8 @@ def _legend(boxes: list[Box]) -> str:
             cells.append(_said(colours.words))
     if any(node.implied for node in nodes):
         cells.append(_said("+ not written, implied"))
+    if any(isinstance(node.op, Unpool) and node.op.at is not None for node in nodes):
+        cells.append(_said("dashed: switches"))
     return f'<TABLE BORDER="0" CELLSPACING="4" CELLPADDING="2"><TR>{"".join(cells)}</TR></TABLE>' if cells else " "
 
 
@@ -169,13 +169,10 @@ def _end(end: End, shape: Shape) -> str:
     return f"  {end.word} {look};"
 
 
-def _sizes(graph: Graph, boxes: list[Box]) -> Sizes:
-    """Estimates for the layout in rows: the mean box with its edge, the tallest row."""
-    shapes = [people(shape) for shape in (graph.input.shape, *(box.nodes[0].x for box in boxes))]
-    edge = max(map(len, shapes)) * EDGE_SIZE * WIDE_CHARACTER + 30
-    lines = max((len(box.nodes) for box in boxes), default=1)
-    mean = sum(map(width, boxes)) / max(1, len(boxes))
-    return Sizes(mean + edge, 30 + 24 * lines + ROW_GAP, 140)
+def _arrow(boxes: list[Box]) -> float:
+    """An estimate of the longest arrow within a row, in points: as long as the shape above it."""
+    longest = max((len(people(box.nodes[0].x)) for box in boxes), default=0)
+    return longest * EDGE_SIZE * WIDE_CHARACTER + 30
 
 
 # Ranks and edges ---------------------------------------------------------------------------------
@@ -241,8 +238,16 @@ def _edge(source: str, target: str, shape: Shape | None, *, wraps: bool) -> str:
 
 
 def _switches(pool: str, unpool: str, *, same_row: bool) -> str:
-    """The places of the largest values, which go from a pooling layer straight to the unpooling."""
-    look = attributes(
-        style="dashed", constraint="false", color=quoted(PAINTS["pool"].border), tooltip=quoted("switches")
-    )
-    return f"  {pool}:{'n' if same_row else 's'} -> {unpool}:n {look};"
+    """The places of the largest values, which go from a pooling layer straight to the unpooling.
+
+    Within a row the edge is given backwards: Graphviz loses half of one that runs beside another.
+    """
+    look = {
+        "style": "dashed",
+        "color": quoted(PAINTS["pool"].border),
+        "tooltip": quoted("switches"),
+        "constraint": "false",
+    }
+    if same_row:
+        return f"  {unpool}:n -> {pool}:n {attributes(**look, dir='back')};"
+    return f"  {pool}:s -> {unpool}:n {attributes(**look)};"

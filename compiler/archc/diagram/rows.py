@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from archc.diagram.boxes import height, width
 from archc.diagram.fold import Box, Cluster, End, Part
 
 SLIDE = (1920, 1080)
 MOST_IN_A_ROW = 10
+ROW_GAP = 60
+"""Points between rows."""
+TITLE_HEIGHT, END_WIDTH = 110, 110
 
 Row = list[Box | End]
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Estimated sizes, in points: a box with the edge after it, and a row with the gap below it."""
-
-    box: float
-    row: float
-    title: float
-
-
-def in_rows(parts: tuple[Part | End, ...], sizes: Sizes) -> list[Row]:
-    """The rows that can be shown largest on a slide of 16:9, by estimate.
+def in_rows(parts: tuple[Part | End, ...], edge: float) -> list[Row]:
+    """The rows that can be shown largest on a slide of 16:9, by estimate; `edge` is the length of an arrow.
 
     A cluster that does not fit in a row has its rows to itself, so that clusters never interlock.
     """
     candidates = [_with_its_end(_packed(parts, most)) for most in range(1, MOST_IN_A_ROW + 1)]
-    return max(candidates, key=lambda rows: _scale(rows, sizes))
+    return max(candidates, key=lambda rows: _scale(rows, edge))
 
 
 def _with_its_end(rows: list[Row]) -> list[Row]:
@@ -38,10 +31,13 @@ def _with_its_end(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _scale(rows: list[Row], sizes: Sizes) -> float:
-    width = sizes.box * max(map(len, rows), default=1)
-    height = sizes.row * len(rows) + sizes.title
-    return min(SLIDE[0] / width, SLIDE[1] / height)
+def _scale(rows: list[Row], edge: float) -> float:
+    """How much larger than on paper the picture can be on a slide, from estimated sizes in points."""
+    across = max(
+        sum(END_WIDTH if isinstance(box, End) else width(box) for box in row) + edge * (len(row) - 1) for row in rows
+    )
+    down = sum(max(0 if isinstance(box, End) else height(box) for box in row) + ROW_GAP for row in rows)
+    return min(SLIDE[0] / across, SLIDE[1] / (down + TITLE_HEIGHT))
 
 
 def _packed(parts: tuple[Part | End, ...], most: int) -> list[Row]:
