@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from archc.diagnostics import Refusal
 from archc.files import FileProblem
 from archc.ir import chain
-from archc.ops import conv, dense, layout, pointwise, pool
+from archc.ops import conv, dense, pointwise, pool
 from archc.run import session as session_module
 from archc.run.classify import classify, draws
 from archc.run.images import Recipe, check_recipe, picture_shape, read_image, write_maps
@@ -256,22 +256,24 @@ def test_orientation_of_the_camera_is_obeyed(tmp_path: Path) -> None:
 
 
 def test_the_middle_is_kept_in_its_proportions(tmp_path: Path) -> None:
-    """Three squares beside one another: the middle one fills the network's square."""
-    sheet = np.concatenate([np.full((20, 20), level, np.uint8) for level in (0, 128, 255)], axis=1)
-    Image.fromarray(sheet).save(tmp_path / "wide.png")
-    Image.fromarray(sheet.T).save(tmp_path / "tall.png")
-    for name in ("wide.png", "tall.png"):
-        assert read_image(tmp_path / name, (1, 10, 10)) == pytest.approx(128 / 255, abs=1e-6)
+    """As scaling the whole image until it covers the input, and then cutting."""
+    Image.fromarray(noise((20, 60))).save(tmp_path / "wide.png")
+    Image.fromarray(noise((60, 20))).save(tmp_path / "tall.png")
+    with Image.open(tmp_path / "wide.png") as image:
+        wide = np.asarray(image.resize((30, 10), Image.Resampling.BILINEAR))[:, 10:20]
+    with Image.open(tmp_path / "tall.png") as image:
+        tall = np.asarray(image.resize((10, 30), Image.Resampling.BILINEAR))[10:20]
+    assert read_image(tmp_path / "wide.png", (1, 10, 10))[0] * 255 == pytest.approx(wide, abs=1e-4)
+    assert read_image(tmp_path / "tall.png", (1, 10, 10))[0] * 255 == pytest.approx(tall, abs=1e-4)
 
 
 def test_resize_then_crop(tmp_path: Path) -> None:
-    """A border of an eighth on each side is cut away: 256 to 224, as on ImageNet."""
-    image = np.zeros((64, 64), np.uint8)
-    image[4:60, 4:60] = 200
-    Image.fromarray(image).save(tmp_path / "a.png")
-    cut = read_image(tmp_path / "a.png", (1, 14, 14), Recipe(resize=16))
-    assert cut == pytest.approx(200 / 255, abs=1e-6)
-    assert read_image(tmp_path / "a.png", (1, 14, 14)).min() < 0.5
+    """A border of an eighth is cut away in all, as from 256 to 224 on ImageNet."""
+    Image.fromarray(noise((64, 96, 3))).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        whole = np.asarray(image.resize((24, 16), Image.Resampling.BILINEAR))
+    cut = read_image(tmp_path / "a.png", (3, 14, 14), Recipe(resize=16))
+    assert cut * 255 == pytest.approx(whole[1:15, 5:19].transpose(2, 0, 1), abs=1e-4)
 
 
 def test_a_long_thin_image_costs_no_more(tmp_path: Path) -> None:
@@ -498,8 +500,7 @@ def test_maps_never_replace_an_image(tmp_path: Path) -> None:
 
 
 def test_vector_autoencoder(tmp_path: Path) -> None:
-    ops = [("flat", layout.Flatten()), ("fc1", dense.FC(3)), ("fc2", dense.FC(16))]
-    vector = chain("vector", (16,), ops[1:])
+    vector = chain("vector", (16,), [("fc1", dense.FC(3)), ("fc2", dense.FC(16))])
     session = open_session(build(vector, tmp_path / "vector"), "cpu")
     assert draws(session)
     (answer,) = classify(session, [picture(tmp_path / "a.png", (4, 4))], output=tmp_path / "out").answers

@@ -1,0 +1,41 @@
+"""The rules of the house, checked by their own tools: lint, layout, types, the direction of imports, the specs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from lark import Lark
+
+PROGRAMS = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["lint-imports"],
+        ["archc", "fmt", "--check", *map(str, sorted((ROOT / "specs").rglob("*.arch")))],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_house_rule(command: list[str]) -> None:
+    done = subprocess.run([PROGRAMS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_grammar_has_no_conflicts() -> None:
+    text = (ROOT / "grammar" / "arch.lark").read_text(encoding="utf-8")
+    Lark(text, start="file", parser="lalr", strict=True)
+
+
+def test_ci_runs_the_readme_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]' && .venv/bin/python -m pytest"
+    assert command in readme
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
