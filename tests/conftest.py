@@ -15,7 +15,9 @@ Check = Callable[[str, str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what the compiler gives now")
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite tests/golden from what the compiler gives now"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import GOLDEN, ROOT, Check
 
 import archc
 from archc.emit import onnx as onnx_target
@@ -13,6 +12,7 @@ from archc.ir import Graph, people
 from archc.network import Network
 from archc.ops.declare import written
 from archc.weights import layout
+from conftest import GOLDEN, ROOT, Check
 
 SPECS = sorted(path.relative_to(ROOT / "specs") for path in (ROOT / "specs").rglob("*.arch"))
 FILES = ("graph.txt", "model.py", "model.onnx.txt", "diagram.dot", "summary.txt")
@@ -27,7 +27,9 @@ def describe(graph: Graph) -> str:
         tensors = ", ".join(f"{weight.name} {'x'.join(map(str, weight.shape)) or 'scalar'}" for weight in node.weights)
         inputs = ", ".join(value.name for value in node.inputs)
         line = f"{node.name} = {written(node.op)} ({inputs}) -> {people(node.y)}"
-        lines.append(line + (f"  [{tensors}]" if tensors else "") + (f"  implied: {node.implied}" if node.implied else ""))
+        lines.append(
+            line + (f"  [{tensors}]" if tensors else "") + (f"  implied: {node.implied}" if node.implied else "")
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from lark import Lark
+
+from conftest import ROOT
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -36,6 +37,8 @@ def test_the_grammar_has_no_conflicts() -> None:
 
 def test_ci_runs_the_readme_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]' && .venv/bin/python -m pytest"
+    command = (
+        "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]' && .venv/bin/python -m pytest"
+    )
     assert command in readme
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT
 
 HEAVY = ("torch", "onnx", "numpy", "onnxruntime", "graphviz", "pygraphviz", "safetensors", "PIL")

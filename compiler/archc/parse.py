@@ -268,7 +268,7 @@ class _Builder(Transformer[Token, Any]):
         token = parts[0]
         name = token.removeprefix("network")
         start, end = _start(token), _start(token) + len(token.rstrip())
-        return Title(name.strip(), start + len(token) - len(name.lstrip()), end)
+        return Title(name.strip(), start + len(token) - len(name.lstrip()) if name.strip() else start, end)
 
     def columns(self, parts: list[Token]) -> Columns:
         token = parts[0]

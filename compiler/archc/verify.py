@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ def verify(
 
     The generated Python is executed, as a user would execute it. Both back ends run on the CPU, on
     `batch` (2 or more) seeded random inputs; twice, the second time with other biases and
-    normalisations, since initial ones (0 and 1) would hide a mistake. `on_step` is told the name
-    of each check that is done. Raises FileProblem and MachineProblem where a check cannot be made.
+    normalisations, since initial ones (0 and 1) would hide a mistake. `on_step` is told what is
+    checked next. Raises FileProblem and MachineProblem where a check cannot be made.
     """
     if batch < 2:
         raise ValueError("batch is 2 or more, so that one example can be told from another")
@@ -40,20 +40,17 @@ def verify(
     said = expected(numbers if numbers is not None else _read_summary(model.with_name("summary.json")))
     build = Build(model, said)
     rows: list[Row] = []
-    for check in (check_weights, check_model, check_source):
-        rows += _told(check(build), on_step)
-    if build.layout is not None and build.module is not None and all(row.ok for row in rows[:1]):
-        rows += _told(check_values(build, seed, batch), on_step)
+    for name, check in (("weights", check_weights), ("ONNX", check_model), ("PyTorch", check_source)):
+        if on_step:
+            on_step(name)
+        rows += check(build)
+    if on_step:
+        on_step("values")
+    if rows[0].ok and build.module is not None:
+        rows += check_values(build, seed, batch)
     else:
         rows.append(Row("values", False, "not compared, since a part is missing or does not fit"))
     return Report(model.parent, said.network, tuple(rows))
-
-
-def _told(rows: Iterator[Row], on_step: Callable[[str], None] | None) -> Iterator[Row]:
-    for row in rows:
-        if on_step:
-            on_step(row.name)
-        yield row
 
 
 def _read_summary(path: Path) -> Any:

@@ -44,10 +44,9 @@ def render(analysis: Analysis, *, width: int = WIDTH) -> str:
     """
     lines, dropped = _fitted(analysis, width)
     graph = analysis.graph
-    column = f", column {graph.column}" if graph.column else ""
     settings = "".join(f", {key} = {value}" for key, value in graph.params)
-    title = f"{printable(graph.name + column + settings)}: {people(graph.input.shape)} → {people(graph.output.shape)}"
-    notes = [f"(no room for {_heads(dropped)} in {width} characters)"] if dropped else []
+    title = f"{printable(graph.name + settings)}: {people(graph.input.shape)} → {people(graph.output.shape)}"
+    notes = wrap(f"(no room for {_heads(dropped)} in {width} characters)", width) if dropped else []
     return "\n".join([title, "", *lines, *notes, "", *_footer(analysis, width)]) + "\n"
 
 

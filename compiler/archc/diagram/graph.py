@@ -83,7 +83,6 @@ def _settings(graph: Graph, analysis: Analysis, boxes: list[Box]) -> list[str]:
 
 def _title(graph: Graph, analysis: Analysis, boxes: list[Box]) -> str:
     """Name, totals and legend, centred above the picture."""
-    name = clean(graph.name) + (f", column {clean(graph.column)}" if graph.column else "")
     layers = analysis.weight_layers
     totals = (
         f"{layers} weight layer{'' if layers == 1 else 's'} · {analysis.params:,} parameters"
@@ -91,7 +90,7 @@ def _title(graph: Graph, analysis: Analysis, boxes: list[Box]) -> str:
     )
     return (
         '<<TABLE BORDER="0" CELLSPACING="2" CELLPADDING="2">'
-        f'<TR><TD><FONT POINT-SIZE="{TITLE_SIZE}"><B>{html(name)}</B></FONT></TD></TR>'
+        f'<TR><TD><FONT POINT-SIZE="{TITLE_SIZE}"><B>{html(clean(graph.name))}</B></FONT></TD></TR>'
         f'<TR><TD><FONT POINT-SIZE="{TOTALS_SIZE}">{html(totals)}</FONT></TD></TR>'
         f'<TR><TD>{_legend(boxes)}</TD></TR><TR><TD HEIGHT="10"></TD></TR></TABLE>>'
     )

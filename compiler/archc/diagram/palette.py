@@ -1,6 +1,6 @@
 """The colour and the words of each family of layers.
 
-Okabe & Ito's colours, lightened: fills on which #111111 text has a contrast of at least 6.8:1, and
+Okabe & Ito's colours, lightened: fills on which #111111 text has a contrast of at least 6.7:1, and
 borders of at least 4.5:1 on white. Neighbouring families stay apart for colour-blind readers, and
 the legend says each in words, so colour is never the only cue.
 """

@@ -9,7 +9,7 @@ SLIDE = (1920, 1080)
 MOST_IN_A_ROW = 10
 ROW_GAP = 60
 """Points between rows."""
-TITLE_HEIGHT, END_WIDTH = 110, 110
+TITLE_WIDTH, TITLE_HEIGHT, END_WIDTH = 600, 110, 110
 
 Row = list[Box | End]
 
@@ -20,7 +20,7 @@ def in_rows(parts: tuple[Part | End, ...], edge: float) -> list[Row]:
     A cluster that does not fit in a row has its rows to itself, so that clusters never interlock.
     """
     candidates = [_with_its_end(_packed(parts, most)) for most in range(1, MOST_IN_A_ROW + 1)]
-    return max(candidates, key=lambda rows: _scale(rows, edge))
+    return max(candidates, key=lambda rows: (_scale(rows, edge), -len(rows)))
 
 
 def _with_its_end(rows: list[Row]) -> list[Row]:
@@ -37,7 +37,7 @@ def _scale(rows: list[Row], edge: float) -> float:
         sum(END_WIDTH if isinstance(box, End) else width(box) for box in row) + edge * (len(row) - 1) for row in rows
     )
     down = sum(max(0 if isinstance(box, End) else height(box) for box in row) + ROW_GAP for row in rows)
-    return min(SLIDE[0] / across, SLIDE[1] / (down + TITLE_HEIGHT))
+    return min(SLIDE[0] / max(across, TITLE_WIDTH), SLIDE[1] / (down + TITLE_HEIGHT))
 
 
 def _packed(parts: tuple[Part | End, ...], most: int) -> list[Row]:
@@ -46,9 +46,12 @@ def _packed(parts: tuple[Part | End, ...], most: int) -> list[Row]:
     for part in parts:
         unit = _unit(part)
         if isinstance(part, Cluster) and len(unit) > most:
-            first, *rest = _packed(part.parts, most)
-            beside = len(row) == 1 and isinstance(row[0], End)
-            rows += [row + first, *rest] if beside else [row, first, *rest] if row else [first, *rest]
+            within = _packed(part.parts, most)
+            if len(row) == 1 and isinstance(row[0], End):
+                within[0] = row + within[0]
+            elif row:
+                rows.append(row)
+            rows += within
             row = []
             continue
         if len(row) + len(unit) > most:

@@ -134,7 +134,8 @@ def show(value: Any) -> str:
         case tuple():
             return "x".join(map(str, value))
         case float():
-            return f"{value:g}"
+            short = f"{value:g}"
+            return short if float(short) == value else repr(value)
     return str(value)
 
 

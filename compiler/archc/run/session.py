@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def open_session(
             session = _load(ort, model, "cuda", replaced)
             session.run(_zeros((session.batch or 1, *session.input)))
         except MachineProblem as problem:
-            reason = problem.diagnostics[0].message
+            reason = _missing_device(ort) or problem.diagnostics[0].message
         else:
             return session
     if device == "cuda":
@@ -158,6 +159,18 @@ def _no_cuda(ort: Any) -> str:
     return ""
 
 
+def _missing_device(ort: Any) -> str:
+    """Why no network would run on CUDA here; empty if it lies with this one.
+
+    Asked only after a session failed, whose own message speaks of nodes on the CPU in both cases.
+    """
+    try:
+        ort.OrtValue.ortvalue_from_numpy(_zeros((1,)), "cuda", 0)
+    except _failures():
+        return f"no GPU, no driver, or not the CUDA and cuDNN libraries that ONNX Runtime {ort.__version__} needs"
+    return ""
+
+
 def _need_memory(model: Path, needed: int) -> None:
     """Raises MachineProblem for weights that the machine cannot hold."""
     have = physical_memory()
@@ -202,4 +215,4 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text.splitlines()[0])[:300]
