@@ -1,0 +1,1 @@
+"""The language: its grammar and its reference."""

@@ -62,7 +62,7 @@ def network(name: str, shape: Shape, ops: Named, scopes: tuple[Scope, ...] = ())
     for item, (label, op) in enumerate(ops):
         if isinstance(op, resize.Unpool) and isinstance(op.at, str):
             at = nodes[op.at]
-            op = replace(op, at=Reference(at.name, at.op, at.x, at.y))
+            op = resize.Unpool(at=Reference(at.name, at.op, at.x, at.y))
         output = Value(label, op.infer((value.shape,)))
         nodes[label] = Node(op, label, (value,), output, op.weights(value.shape), item=item)
         value = output

@@ -53,6 +53,25 @@ def edit_model(folder: Path, change) -> None:
 
 
 CHAINS: dict[str, tuple[tuple[int, ...], list[tuple[str, Op]]]] = {
+    "early flatten": (
+        (2, 4, 4),
+        [
+            ("features.0", conv.Conv(3)),
+            ("features.1", pool.MaxPool()),
+            ("classifier.0", random.Dropout(0.5)),
+            ("classifier.1", dense.FC(3)),
+        ],
+    ),
+    "growing": (
+        (2, 4, 4),
+        [
+            ("conv1", conv.Conv(8)),
+            ("unpool1", resize.Unpool((3, 3), (2, 2))),
+            ("upsample1", resize.Upsample((2, 2), "bilinear")),
+            ("shuffle1", resize.PixelShuffle(2)),
+            ("conv2", conv.Conv(2)),
+        ],
+    ),
     "perceptron": ((20,), [("fc1", dense.FC(16)), ("tanh1", pointwise.Tanh()), ("fc2", dense.FC(3))]),
     "groups": (
         (4, 9, 9),
@@ -194,6 +213,15 @@ def test_model_with_a_wrong_shape(folder: Path) -> None:
     report = verify(folder)
     assert "ONNX shapes" in failing(report)
     assert "`pool1` is N×8×6×6, written as N×8×7×6" in detail(report, "ONNX shapes")
+
+
+def test_model_for_one_batch_size(folder: Path) -> None:
+    def fix(model: onnx.ModelProto) -> None:
+        for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 2
+
+    edit_model(folder, fix)
+    assert "ONNX shapes" in failing(verify(folder))
 
 
 def test_model_that_is_none(folder: Path) -> None:

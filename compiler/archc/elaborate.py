@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import NamedTuple
 
 from archc.bind import BindError, Meaning, bind, layer_text, name_layer, wants_hidden
 from archc.diagnostics import Diagnostic, Note, Refusal, did_you_mean, whole
@@ -29,8 +30,7 @@ COLOURS = {"rgb": 3, "gray": 1, "grey": 1, "rgba": 4}
 CONVENTION = "relu follows every hidden weight layer that says nothing else, as in the papers' tables"
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     """One turn of one written layer."""
 
     layer: Layer
@@ -40,27 +40,23 @@ class _Leaf:
     before: tuple[Layer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Enter:
+class _Enter(NamedTuple):
     label: Word | None
     turns: int
     group: Item
 
 
-@dataclass(frozen=True, slots=True)
-class _Leave:
+class _Leave(NamedTuple):
     label: Word | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(NamedTuple):
     """The end of a labelled item: what `@label` means from here on."""
 
     label: Word
 
 
-@dataclass(frozen=True, slots=True)
-class _Size:
+class _Size(NamedTuple):
     """`-> 7x7x512` at the end of a row."""
 
     row: Row
@@ -256,7 +252,7 @@ class _Elaboration:
         total = 0
         for row in rows:
             for item in self.sheet.pick(row).items:
-                inner = len(item.body) if isinstance(item.body, tuple) else max(1, self._count(item.body.rows))
+                inner = max(1, self._count(item.body.rows)) if isinstance(item.body, Group) else len(item.body)
                 total += self._times(item) * inner
                 if total > MOST_LAYERS:
                     if not any(problem.code == "A0401" for problem in self.problems):

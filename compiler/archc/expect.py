@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 from archc.diagnostics import Diagnostic, did_you_mean
 from archc.ir import Graph, Node, people
@@ -49,9 +48,9 @@ def check_expectations(sheet: Sheet, graph: Graph, labelled: Mapping[str, Node])
 
 def holds(true: int, digits: str, factor: int) -> bool:
     """Whether a number as written is the true one, rounded or truncated to the digits written."""
-    stated = Decimal(digits)
-    exact = Decimal(true) / factor
-    return any(exact.quantize(stated, rounding) == stated for rounding in (ROUND_HALF_UP, ROUND_DOWN))
+    whole, _, fraction = digits.partition(".")
+    stated, exact = int(whole + fraction), true * 10 ** len(fraction)
+    return stated in (exact // factor, (2 * exact + factor) // (2 * factor))
 
 
 def _check_number(sheet: Sheet, line: Expect, word: Word, true: int) -> list[Diagnostic]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
@@ -178,7 +177,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = os.fspath(path)
     mode = _check_target(target)
-    temporary = os.path.join(os.path.dirname(target), f".archc-{secrets.token_hex(6)}.tmp")
+    temporary = os.path.join(os.path.dirname(target), f".archc-{os.urandom(6).hex()}.tmp")
     try:
         # Opened with the mode of a new file, so that the system applies the umask.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)

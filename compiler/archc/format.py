@@ -100,7 +100,7 @@ def _layers(file: File) -> Iterator[Layer]:
 
 def _layers_of(row: Row) -> Iterator[Layer]:
     for item in _items(row):
-        if isinstance(item.body, tuple):
+        if not isinstance(item.body, Group):
             yield from item.body
 
 
@@ -253,7 +253,7 @@ def _implied_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
         for row in file.statements
         if isinstance(row, Row)
         for item in _items(row)
-        if isinstance(item.body, tuple) and item.times is not None
+        if not isinstance(item.body, Group) and item.times is not None
         for layer in item.body
     }
     for place, texts in turns.items():
@@ -263,7 +263,7 @@ def _implied_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
                 yield place[1], place[1], " " + " ".join(last)
             continue
         item = repeated.get(place)
-        if item is None or any(text != before[0] for text in before) or len(item.body) > 1:  # type: ignore[arg-type]
+        if item is None or any(text != before[0] for text in before) or len(item.body) > 1:
             raise _unsayable(file, place, "its turns imply different layers")
         layer = file.source.text[place[0] : place[1]]
         times = "" if len(before) == 1 else f" x{len(before)}"

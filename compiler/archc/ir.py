@@ -14,6 +14,7 @@ from functools import cached_property
 from math import prod
 from typing import ClassVar, Literal
 
+from archc.declared import Declared
 from archc.source import Span
 
 Shape = tuple[int, ...]
@@ -83,8 +84,8 @@ class Window:
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
 
-class Op:
-    """What a layer does. Subclasses are frozen dataclasses whose fields are the layer's syntax."""
+class Op(Declared):
+    """What a layer does. The fields of a subclass are the layer's syntax."""
 
     spelling: ClassVar[str] = ""
     aliases: ClassVar[tuple[str, ...]] = ()

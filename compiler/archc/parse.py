@@ -8,12 +8,17 @@ on after it, so that one run reports every mistake.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
-from typing import Any
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from pprint import pformat
+from typing import Any, NamedTuple
 
+import lark
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.grammar import Rule
+from lark.lexer import TerminalDef
 
 from archc.diagnostics import MOST_SHOWN, Diagnostic, Note, Refusal
 from archc.source import Source, Span
@@ -61,8 +66,41 @@ def parse(source: Source) -> tuple[File, tuple[Diagnostic, ...]]:
 
 @cache
 def _parser() -> Lark:
-    grammar = files("archc.grammar").joinpath("arch.lark").read_text(encoding="utf-8")
-    return Lark(grammar, start="file", parser="lalr", transformer=_Builder())
+    """The parser: from its tables where they fit this grammar and this lark, else made from the grammar."""
+    from archc import grammar_tables
+
+    grammar = read_grammar()
+    if fingerprint(grammar) != grammar_tables.MADE_FROM:
+        return make_parser(grammar, _Builder())
+    load: Any = Lark._load_from_dict
+    parser: Lark = load(grammar_tables.DATA, grammar_tables.MEMO, transformer=_Builder())
+    return parser
+
+
+def read_grammar() -> str:
+    """The text of the grammar."""
+    folder = import_module("archc.grammar").__path__[0]
+    return Path(folder, "arch.lark").read_text(encoding="utf-8")
+
+
+def fingerprint(grammar: str) -> str:
+    """What tables depend on: the grammar, and the version of lark that made them."""
+    return f"lark {lark.__version__}, grammar {sha256(grammar.encode()).hexdigest()}"
+
+
+def make_parser(grammar: str, transformer: _Builder | None = None) -> Lark:
+    """The parser made from the grammar, which takes many times longer than loading it."""
+    return Lark(grammar, start="file", parser="lalr", transformer=transformer)
+
+
+def make_tables() -> str:
+    """The source of `grammar_tables.py`."""
+    grammar = read_grammar()
+    data, memo = make_parser(grammar).memo_serialize([TerminalDef, Rule])
+    lines = ['"""The parser\'s tables: made by `python -m archc.grammar`, read by `parse`."""', ""]
+    for name, value in (("MADE_FROM", fingerprint(grammar)), ("DATA", data), ("MEMO", memo)):
+        lines.append(f"{name} = {pformat(value, width=110, compact=True)}")
+    return "\n".join(lines) + "\n"
 
 
 def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnostic, ...]]:
@@ -154,10 +192,10 @@ def _word(
 
 # What may not stand in a file at all.
 
-_REFUSED = re.compile(r"[^\t\n\r\f -~×–‐‑−]")
-_REFUSED_IN_COMMENTS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_REFUSED = r"[^\t\n\r\f -~×–‐‑−]"
+_REFUSED_IN_COMMENTS = "[\x00-\x08\x0b\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 _COMMENT = re.compile(r"(?<![^\s,|{}();])#[^\r\n]*")
-_PLAIN = re.compile(r"[^\x00-\x08\x0b\x0e-\x1f\x7f-\U0010ffff]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _NAMES = {
     "\u200b": "a zero-width space",
     "\u200c": "a zero-width non-joiner",
@@ -179,17 +217,17 @@ def comment_start(line: str) -> int:
 
 def _check_characters(source: Source) -> tuple[Diagnostic, ...]:
     text = source.text
-    if _PLAIN.fullmatch(text):
+    if text.isascii() and not _CONTROL.search(text):
         return ()
     comments = [(found.start(), found.end()) for found in _COMMENT.finditer(text)]
     in_comments = (text[start:end] for start, end in comments)
     found = [
         start + hit.start()
         for (start, _), comment in zip(comments, in_comments, strict=True)
-        for hit in _REFUSED_IN_COMMENTS.finditer(comment)
+        for hit in re.finditer(_REFUSED_IN_COMMENTS, comment)
     ]
     outside = _COMMENT.sub(lambda comment: " " * len(comment[0]), text)
-    found += [hit.start() for hit in _REFUSED.finditer(outside)]
+    found += [hit.start() for hit in re.finditer(_REFUSED, outside)]
     return tuple(_refuse_character(source, at) for at in sorted(found)[:MOST_SHOWN])
 
 
@@ -250,8 +288,7 @@ def _words(text: str, start: int) -> list[Expression]:
     return [Word(word, start + at, start + at + len(word)) for word, at in _split(text)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
+class _Times(NamedTuple):
     """How often an item is repeated, on its way into the item."""
 
     value: Expression

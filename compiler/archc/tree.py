@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from archc.source import Source, Span
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A piece of text that stands for itself: `conv`, `64`, `3x1`, `classes`."""
 
     text: str
@@ -19,8 +19,7 @@ class Word:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
+class Arithmetic(NamedTuple):
     """An operation on whole numbers, or a call of `min` or `max`."""
 
     operator: str
@@ -33,8 +32,7 @@ Expression = Word | Arithmetic
 """An argument: a word, or arithmetic in parentheses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """`pad=2`, bound to the layer just before it."""
 
     key: Word
@@ -43,8 +41,7 @@ class Option:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """`conv-3-64/2 pad=1`: words joined by dashes, a stride, options, perhaps `@name`."""
 
     words: tuple[Expression, ...]
@@ -55,8 +52,7 @@ class Layer:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Rows in braces."""
 
     rows: tuple[Row, ...]
@@ -64,8 +60,7 @@ class Group:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A layer with what is attached to it, or a group; perhaps labelled, perhaps repeated."""
 
     label: Word | None
@@ -75,8 +70,7 @@ class Item:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """What one column of a row holds: items joined by commas. A `-` holds none."""
 
     items: tuple[Item, ...]
@@ -84,8 +78,7 @@ class Cell:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A line of layers: one cell for all columns, or one for each; `-> 7x7x512` says what comes out."""
 
     cells: tuple[Cell, ...]
@@ -94,8 +87,7 @@ class Row:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Title:
+class Title(NamedTuple):
     """`network VGG-E`."""
 
     name: str
@@ -103,8 +95,7 @@ class Title:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(NamedTuple):
     """`columns A | B | C`."""
 
     names: tuple[Word, ...]
@@ -112,8 +103,7 @@ class Columns:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """`input 224x224 RGB`."""
 
     size: Expression
@@ -122,8 +112,7 @@ class Input:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(NamedTuple):
     """`hidden FC = relu dropout-0.5`, one list of layers for each column or one for all."""
 
     kind: Word | None
@@ -132,8 +121,7 @@ class Hidden:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Default:
+class Default(NamedTuple):
     """`default conv bias=no`."""
 
     kind: Word
@@ -142,8 +130,7 @@ class Default:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(NamedTuple):
     """`param classes = 1000`."""
 
     name: Word
@@ -152,8 +139,7 @@ class Param:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(NamedTuple):
     """`expect params = 133M | 133M`."""
 
     what: Word

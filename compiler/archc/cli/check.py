@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from archc.cli.commands import Parser, add_spec
@@ -45,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
         if options.format == "text":
             report(diagnostics, "text")
     if options.format == "json":
+        import json
+
         sizes = [{"network": graph.name, "file": graph.file, "layers": len(graph.nodes)} for graph in networks]
         print(json.dumps({"networks": sizes, "diagnostics": [as_json(entry) for entry in found]}, indent=1))
     elif status == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -27,6 +26,8 @@ def report(diagnostics: Iterable[Diagnostic], format: str) -> None:
     """Print diagnostics: for people on the standard error, as JSON on the standard output."""
     found = tuple(diagnostics)
     if format == "json":
+        import json
+
         print(json.dumps({"diagnostics": [as_json(entry) for entry in found]}, indent=1, ensure_ascii=False))
         return
     for entry in found[:MOST_SHOWN]:

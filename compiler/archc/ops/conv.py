@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from archc.ir import Constant, Kernel, Op, OpError, Pair, Shape, Weight, Window
@@ -24,7 +23,6 @@ def _divisors(number: int) -> str:
     return ", ".join(map(str, found[:12])) + (", …" if len(found) > 12 else "")
 
 
-@dataclass(frozen=True)
 class Conv(Op):
     """`conv-3-64`: each output channel is the sum of a kernel over all input channels, plus a bias.
 
@@ -74,7 +72,6 @@ class Conv(Op):
         return prod(y) * prod(self.kernel) * (x[0] // self.groups)
 
 
-@dataclass(frozen=True)
 class Deconv(Op):
     """`deconv-4-64/2`: transposed convolution, each input value spread over a kernel.
 

@@ -7,10 +7,11 @@ every field but a reference as `name=value` (underscores become dashes).
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass
 from math import isfinite
 from typing import Any
 
+from archc.declared import Field
 from archc.ir import Op, OpError, Pair, Shape, people
 
 LARGEST = 2**31 - 1
@@ -32,54 +33,50 @@ Literal = int | float | str | Pair | tuple[int, ...]
 
 def whole(default: Any = MISSING, *, least: int = 1) -> Any:
     """A whole number."""
-    return field(default=default, metadata={"kind": "count", "least": least})
+    return Field(default, {"kind": "count", "least": least})
 
 
 def pair(default: Any = MISSING, *, least: int = 1, word: str = "") -> Any:
     """Height and width: `3` means 3×3, `3x1` is 3 high and 1 wide. `word` spells a default of None."""
     if isinstance(default, int):
         default = (default, default)
-    return field(default=default, metadata={"kind": "size", "least": least, "word": word})
+    return Field(default, {"kind": "size", "least": least, "word": word})
 
 
 def sizes(default: Any = MISSING) -> Any:
     """One to three numbers: `784`, `7x7`, `7x7x16`."""
-    return field(default=default, metadata={"kind": "shape", "least": 1})
+    return Field(default, {"kind": "shape", "least": 1})
 
 
 def real(default: Any = MISSING, *, least: float, most: float = 1e30, open_end: bool = False) -> Any:
     """A number from `least` to `most`; with `open_end`, `most` itself is refused."""
     metadata = {"kind": "real", "least": least, "most": most, "open_end": open_end}
-    return field(default=default, metadata=metadata)
+    return Field(default, metadata)
 
 
 def flag(default: bool) -> Any:
     """`yes` or `no`."""
-    return field(default=default, metadata={"kind": "flag"})
+    return Field(default, {"kind": "flag"})
 
 
 def choice(default: str, *others: str) -> Any:
     """One of a few words; the first is the default."""
-    return field(default=default, metadata={"kind": "choice", "words": (default, *others)})
+    return Field(default, {"kind": "choice", "words": (default, *others)})
 
 
 def reference() -> Any:
     """`@name`, or nothing."""
-    return field(default=None, metadata={"kind": "reference"})
+    return Field(None, {"kind": "reference"})
 
 
-_SYNTAX: dict[type[Op], dict[str, Field[Any]]] = {}
+_SYNTAX: dict[type[Op], dict[str, Field]] = {}
 
 
-def syntax(op: type[Op]) -> dict[str, Field[Any]]:
+def syntax(op: type[Op]) -> dict[str, Field]:
     """The arguments of an op, by the key that people write."""
     if op not in _SYNTAX:
-        _SYNTAX[op] = {entry.name.replace("_", "-"): entry for entry in _declared(op) if entry.metadata}
+        _SYNTAX[op] = {name.replace("_", "-"): entry for name, entry in op.declared.items()}
     return _SYNTAX[op]
-
-
-def _declared(op: Any) -> tuple[Field[Any], ...]:
-    return fields(op) if is_dataclass(op) else ()
 
 
 def reference_key(op: type[Op]) -> str:
@@ -99,7 +96,7 @@ def signature(op: type[Op]) -> str:
     return " ".join([op.spelling + dashes + slash, *named])
 
 
-def read(entry: Field[Any], value: Literal) -> Any:
+def read(entry: Field, value: Literal) -> Any:
     """The value of a field from what was written; raises OpError where it cannot be meant."""
     match entry.metadata["kind"]:
         case "count":
@@ -160,14 +157,14 @@ def written(op: Op) -> str:
     return text
 
 
-def _shown(op: Op, name: str, keys: dict[str, Field[Any]]) -> str:
+def _shown(op: Op, name: str, keys: dict[str, Field]) -> str:
     value = getattr(op, name)
     if keys[name.replace("_", "-")].metadata["kind"] == "shape" and len(value) == 2:
         return "x".join(map(str, value))
     return show(value)
 
 
-def _left_out(op: Op, name: str, keys: dict[str, Field[Any]]) -> bool:
+def _left_out(op: Op, name: str, keys: dict[str, Field]) -> bool:
     """Whether a trailing dash argument says nothing that its default does not."""
     entry = keys[name.replace("_", "-")]
     return bool(getattr(op, name) == entry.default)
@@ -177,14 +174,14 @@ def _default(op: Op, name: str) -> Any:
     return syntax(type(op))[name].default
 
 
-def _count(entry: Field[Any], value: Literal) -> int:
+def _count(entry: Field, value: Literal) -> int:
     if not isinstance(value, int):
         raise OpError("A0206", f"`{entry.name}` is a whole number, not `{show(value)}`")
     _within(entry.name, value, entry.metadata["least"])
     return value
 
 
-def _size(entry: Field[Any], value: Literal) -> Pair | None:
+def _size(entry: Field, value: Literal) -> Pair | None:
     word = entry.metadata["word"]
     if word and value == word:
         return None
@@ -210,7 +207,7 @@ def _shape(value: Literal) -> tuple[int, ...]:
     return numbers
 
 
-def _real(entry: Field[Any], value: Literal) -> float:
+def _real(entry: Field, value: Literal) -> float:
     if not isinstance(value, int | float) or not isfinite(value):
         raise OpError("A0206", f"`{entry.name}` is a number, not `{show(value)}`")
     least, most, open_end = (entry.metadata[key] for key in ("least", "most", "open_end"))

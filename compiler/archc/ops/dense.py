@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from archc.ir import Constant, Kernel, Op, Shape, Weight
 from archc.ops.declare import flag, whole
 
 
-@dataclass(frozen=True)
 class FC(Op):
     """`FC-4096`: every output sees every input. A map is flattened first, channel by channel."""
 
@@ -33,7 +31,6 @@ class FC(Op):
         return prod(x) * self.channels
 
 
-@dataclass(frozen=True)
 class Linear(Op):
     """`linear-768`: a matrix applied to the channels at each position; a map stays a map."""
 

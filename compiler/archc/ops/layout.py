@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from archc.ir import Constant, Op, OpError, Shape, Weight, people
 from archc.ops.declare import need_map, real, sizes, whole
 
 
-@dataclass(frozen=True)
 class Flatten(Op):
     """`flatten`: a map becomes a vector, channel by channel."""
 
@@ -20,7 +18,6 @@ class Flatten(Op):
         return (prod(inputs[0]),)
 
 
-@dataclass(frozen=True)
 class Reshape(Op):
     """`reshape-7x7x16`: a vector becomes a map of H×W×C; undoes `flatten` (channel by channel)."""
 
@@ -41,7 +38,6 @@ class Reshape(Op):
         return target
 
 
-@dataclass(frozen=True)
 class Identity(Op):
     """`identity`: passes its input on."""
 
@@ -52,7 +48,6 @@ class Identity(Op):
         return inputs[0]
 
 
-@dataclass(frozen=True)
 class Shuffle(Op):
     """`shuffle-2`: interleaves groups of channels (Zhang et al. 2018)."""
 
@@ -69,7 +64,6 @@ class Shuffle(Op):
         return inputs[0]
 
 
-@dataclass(frozen=True)
 class Part(Op):
     """`part-1 of=2`: the first of two equal slices of the channels."""
 
@@ -89,7 +83,6 @@ class Part(Op):
         return (channels // self.of, *inputs[0][1:])
 
 
-@dataclass(frozen=True)
 class Scale(Op):
     """`scale init=1e-6`: each channel times a learnt number (layer scale, Touvron et al. 2021)."""
 

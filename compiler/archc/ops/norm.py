@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archc.ir import Constant, Op, OpError, Shape, Weight
 from archc.ops.declare import flag, need_map, real, whole
 
@@ -21,7 +19,6 @@ def _scale_and_shift(channels: int) -> tuple[Weight, ...]:
     return Weight("weight", (channels,), Constant(1)), Weight("bias", (channels,), Constant(0))
 
 
-@dataclass(frozen=True)
 class BatchNorm(Norm):
     """`bn`: each channel by its mean and variance over the batch (Ioffe & Szegedy 2015)."""
 
@@ -45,7 +42,6 @@ class BatchNorm(Norm):
         )
 
 
-@dataclass(frozen=True)
 class LayerNorm(Norm):
     """`ln`: the channels at each position by their own mean and variance (Ba et al. 2016)."""
 
@@ -60,7 +56,6 @@ class LayerNorm(Norm):
         return _scale_and_shift(x[0])
 
 
-@dataclass(frozen=True)
 class GroupNorm(Norm):
     """`gn-32`: channels in 32 groups, each by its own mean and variance (Wu & He 2018)."""
 
@@ -83,7 +78,6 @@ class GroupNorm(Norm):
         return _scale_and_shift(x[0])
 
 
-@dataclass(frozen=True)
 class LRN(Norm):
     """`LRN`: b = a / (k + α·Σ a²)^β over n neighbouring channels, clipped at the ends.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archc.ir import Constant, Op, OpError, Shape, Weight
 from archc.ops.declare import flag, real
 
@@ -18,7 +16,6 @@ class Activation(Op):
         return inputs[0]
 
 
-@dataclass(frozen=True)
 class Plain(Activation):
     """An activation without arguments."""
 
@@ -97,7 +94,6 @@ class Tanh(Plain):
     stem = "tanh"
 
 
-@dataclass(frozen=True)
 class Gelu(Activation):
     """`gelu`: x·Φ(x) (Hendrycks & Gimpel 2016); `tanh=yes` is their faster approximation."""
 
@@ -107,7 +103,6 @@ class Gelu(Activation):
     tanh: bool = flag(False)
 
 
-@dataclass(frozen=True)
 class LeakyRelu(Activation):
     """`leakyrelu-0.01`: negative values keep a small slope."""
 
@@ -119,7 +114,6 @@ class LeakyRelu(Activation):
     slope: float = real(0.01, least=0)
 
 
-@dataclass(frozen=True)
 class Elu(Activation):
     """`elu`: α(eˣ − 1) below zero (Clevert et al. 2016)."""
 
@@ -129,7 +123,6 @@ class Elu(Activation):
     alpha: float = real(1.0, least=0)
 
 
-@dataclass(frozen=True)
 class PRelu(Activation):
     """`prelu`: a leaky ReLU whose slope is learnt for each channel (He et al. 2015)."""
 
@@ -143,7 +136,6 @@ class PRelu(Activation):
         return (Weight("weight", (1 if self.shared else x[0],), Constant(self.init)),)
 
 
-@dataclass(frozen=True)
 class RRelu(Activation):
     """`rrelu`: a leaky ReLU with a random slope in training and the mean slope after (Xu et al. 2015)."""
 
@@ -159,7 +151,6 @@ class RRelu(Activation):
         return inputs[0]
 
 
-@dataclass(frozen=True)
 class SoftMax(Activation):
     """`soft-max`: e^xᵢ / Σ e^xⱼ over the channels, at each position of a map."""
 
@@ -168,7 +159,6 @@ class SoftMax(Activation):
     stem = "softmax"
 
 
-@dataclass(frozen=True)
 class LogSoftMax(Activation):
     """`log-soft-max`: the logarithm of soft-max, over the channels at each position."""
 

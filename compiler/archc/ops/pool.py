@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archc.ir import Op, OpError, Pair, Shape, Window
 from archc.ops.declare import flag, need_map, pair
 from archc.ops.window import slide_map
 
 
-@dataclass(frozen=True)
 class Pool(Op):
     """A window that slides over each channel; 2×2 with stride 2 when nothing is said."""
 
@@ -50,7 +47,6 @@ class Pool(Op):
         return (channels, *slide_map(x, window))
 
 
-@dataclass(frozen=True)
 class MaxPool(Pool):
     """`maxpool`, `maxpool-3/2 pad=1`: the largest value of each window; padding never wins."""
 
@@ -60,7 +56,6 @@ class MaxPool(Pool):
     ceil: bool = flag(False)
 
 
-@dataclass(frozen=True)
 class MinPool(Pool):
     """`minpool`: the smallest value of each window; padding never wins (grey erosion)."""
 
@@ -70,7 +65,6 @@ class MinPool(Pool):
     ceil: bool = flag(False)
 
 
-@dataclass(frozen=True)
 class AvgPool(Pool):
     """`avgpool`: the mean of each window; padding counts as zeros unless `count-pad=no`."""
 
@@ -81,7 +75,6 @@ class AvgPool(Pool):
     count_pad: bool = flag(True)
 
 
-@dataclass(frozen=True)
 class MedianPool(Pool):
     """`medianpool-3/1`: the median of each window; of an even number, the mean of the middle two.
 
@@ -92,7 +85,6 @@ class MedianPool(Pool):
     aliases = ("median-pool",)
 
 
-@dataclass(frozen=True)
 class GlobalPool(Op):
     """A whole channel becomes one number: H×W×C to 1×1×C."""
 
@@ -117,7 +109,6 @@ class GlobalMaxPool(GlobalPool):
     spelling = "global-maxpool"
 
 
-@dataclass(frozen=True)
 class AdaptivePool(Op):
     """Windows chosen so that the output has a given size.
 

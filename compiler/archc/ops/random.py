@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archc.ir import Op, Shape
 from archc.ops.declare import real
 
@@ -17,7 +15,6 @@ class Random(Op):
         return inputs[0]
 
 
-@dataclass(frozen=True)
 class Dropout(Random):
     """`dropout-0.5`: sets values to zero with this probability and scales up the rest."""
 
@@ -28,7 +25,6 @@ class Dropout(Random):
     rate: float = real(least=0, most=1, open_end=True)
 
 
-@dataclass(frozen=True)
 class Noise(Random):
     """`noise-0.1`: adds Gaussian noise of this standard deviation (denoising autoencoders)."""
 
@@ -39,7 +35,6 @@ class Noise(Random):
     deviation: float = real(least=0)
 
 
-@dataclass(frozen=True)
 class Mask(Random):
     """`mask-0.3`: sets values to zero with this probability and leaves the rest (Vincent et al. 2010)."""
 

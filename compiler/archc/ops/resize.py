@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archc.ir import Op, OpError, Pair, Shape, people
 from archc.ops.declare import Reference, choice, flag, need_map, pair, reference, whole
 from archc.ops.pool import MaxPool
 
 
-@dataclass(frozen=True)
 class Unpool(Op):
     """`unpool @pool1` puts each value where the named maxpool found it, and zeros elsewhere
     (Zeiler & Fergus 2014, §2.1). `unpool-2` repeats each value over a window; `unpool-2/1` lets
@@ -59,7 +56,6 @@ class Unpool(Op):
         return pool.x
 
 
-@dataclass(frozen=True)
 class Upsample(Op):
     """`upsample-2 mode=bilinear`: interpolation to a larger map; `nearest` repeats values.
 
@@ -84,7 +80,6 @@ class Upsample(Op):
         return channels, height * self.scale[0], width * self.scale[1]
 
 
-@dataclass(frozen=True)
 class PixelShuffle(Op):
     """`pixelshuffle-2`: r² channels become one of r times the size (Shi et al. 2016)."""
 
@@ -103,7 +98,6 @@ class PixelShuffle(Op):
         return channels // (r * r), height * r, width * r
 
 
-@dataclass(frozen=True)
 class SpaceToDepth(Op):
     """`space-to-depth-2`: each r×r square becomes r² channels; undoes `pixelshuffle-2`."""
 
@@ -122,7 +116,6 @@ class SpaceToDepth(Op):
         return channels * r * r, height // r, width // r
 
 
-@dataclass(frozen=True)
 class Crop(Op):
     """`crop-56x56`: the middle of a map; an odd remainder is cut at the far end."""
 

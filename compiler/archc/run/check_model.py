@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from archc.diagnostics import Refusal
-from archc.emit.onnx import verify_weights
+from archc.emit.onnx import BATCH, verify_weights
 from archc.ir import people
 from archc.run.report import Build, Row, row_of
 from archc.tensorfile import read_header
@@ -88,28 +88,40 @@ def _shapes_row(build: Build, structure: Any) -> Row:
     except onnx.shape_inference.InferenceError as error:
         return Row("ONNX shapes", False, str(error).splitlines()[0])
     found = {value.name: _dims(value) for value in (*found_model.graph.value_info, *found_model.graph.output)}
-    wanted = written | {structure.graph.output[0].name: ("N", *output)}
+    wanted = written | {structure.graph.output[0].name: (BATCH, *output)}
     results = [name for node in structure.graph.node for name in node.output if name]
     faults = [f"`{name}` has no shape" for name in results if name not in wanted]
     faults += [
         f"`{name}` is {_shown(found.get(name))}, written as {_shown(dims)}"
         for name, dims in wanted.items()
-        if found.get(name) != dims
+        if not _agree(found.get(name), dims)
     ]
     faults += [
         f"`{layer.name}` is {_shown(written[layer.name])}, said to be {people(layer.output)}"
         for layer in build.said.layers
-        if written.get(layer.name, ("N", *layer.output)) != ("N", *layer.output)
+        if written.get(layer.name, (BATCH, *layer.output)) != (BATCH, *layer.output)
     ]
-    if _dims(structure.graph.input[0]) != ("N", *build.said.input):
+    if _dims(structure.graph.input[0]) != (BATCH, *build.said.input):
         faults.append(f"the input is {_shown(_dims(structure.graph.input[0]))}, not {people(build.said.input)}")
     good = f"{len(wanted)} values inferred as written; output {people(output)}"
     return row_of("ONNX shapes", faults, good, values=len(wanted))
 
 
+def _agree(found: tuple[int | str, ...] | None, written: tuple[int | str, ...]) -> bool:
+    """Whether inference found what is written; of the batch it may only know that it is any number.
+
+    After `Resize` and what takes its size from a tensor, ONNX gives the batch axis a name of its own.
+    """
+    if found is None or len(found) != len(written):
+        return False
+    return all(a == b or (b == BATCH and not isinstance(a, int)) for a, b in zip(found, written, strict=True))
+
+
 def _dims(value: Any) -> tuple[int | str, ...]:
-    return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+    """Sizes, or names of sizes; `?` for one that is unknown."""
+    axes = value.type.tensor_type.shape.dim
+    return tuple(axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in axes)
 
 
 def _shown(dims: tuple[int | str, ...] | None) -> str:
-    return "unknown" if dims is None else "×".join(str(size or "?") for size in dims)
+    return "unknown" if dims is None else "×".join(str(size) for size in dims)

@@ -6,6 +6,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,7 +117,8 @@ def _walk_rows(build: Build, network: Any) -> Iterator[Row]:
     faults = [
         f"`{name}` gives {people(shape)}, said to be {people(said[name].output)}"
         for name, shape in shapes.items()
-        if shape != said[name].output
+        # What goes into a fully connected layer may have been flattened a few layers before it.
+        if shape not in (said[name].output, (prod(said[name].output),))
     ]
     if tuple(output.shape[1:]) != build.said.output:
         faults.append(f"the output is {people(tuple(output.shape[1:]))}, said to be {people(build.said.output)}")
