@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod, sqrt
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -27,6 +27,7 @@ from conftest import ROOT
 Array = NDArray[np.float32]
 
 
+@cache
 def graphs(spec: str | Path, **settings: str) -> dict[str, Graph]:
     """The networks of a file below `specs`, by column; a file that is no table has one under ``."""
     compiled = compile_source(read_source(ROOT / "specs" / spec), None, settings)
@@ -92,7 +93,7 @@ class Built:
         options.intra_op_num_threads = 1 if self.weights.stat().st_size < 2**20 else 0
         options.log_severity_level = 3
         session = ort.InferenceSession(str(self.model), options, providers=["CPUExecutionProvider"])
-        (y,) = session.run(None, {"input": x})
+        y: Array = session.run(None, {"input": x})[0]
         return y
 
 

@@ -123,12 +123,14 @@ def rounded(number: int) -> str:
 
 
 def mebibytes(count: int) -> str:
-    """Bytes in MiB, or smaller units for small things."""
+    """Bytes in MiB, or other units for small and very large things."""
     if count < 1024:
         return f"{count} bytes"
     if count < 1024**2:
         return f"{count / 1024:,.1f} KiB"
-    return f"{count / 1024**2:,.1f} MiB"
+    if count < 100 * 1024**3:
+        return f"{count / 1024**2:,.1f} MiB"
+    return f"{count / 1024**4:,.1f} TiB"
 
 
 def _footer(analysis: Analysis, width: int) -> list[str]:
@@ -149,7 +151,7 @@ def _footer(analysis: Analysis, width: int) -> list[str]:
             continue
         first, *more = wrap(text, max(30, width - 15))
         lines += [f"{label:<13}  {first}", *(" " * 15 + line for line in more)]
-    return [*lines, "", "1 MiB = 2^20 bytes, 1 KiB = 2^10 bytes; volumes are height × width × channels."]
+    return [*lines, "", "1 KiB = 2^10 bytes, 1 MiB = 2^20, 1 TiB = 2^40; volumes are height × width × channels."]
 
 
 def _split(analysis: Analysis) -> str:

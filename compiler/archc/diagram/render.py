@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -37,8 +38,21 @@ class EngineFailed(Refusal):
         super().__init__((Diagnostic("A0703", f"Graphviz did not draw the diagram: {reason}", help=help),), 2)
 
 
+_DATE = re.compile(rb"(/CreationDate \(D:)[^)]*\)")
+
+
 def render(dot_text: str, format: Format) -> bytes:
     """The picture of a DOT text. Raises EngineMissing, or EngineFailed after at most 20 seconds."""
+    picture = _draw(dot_text, format)
+    return _undated(picture) if format == "pdf" else picture
+
+
+def _undated(pdf: bytes) -> bytes:
+    """The same picture gives the same bytes: the date is set to one of equal length, since offsets count."""
+    return _DATE.sub(lambda found: found[1] + b"20000101000000Z"[: len(found[0]) - len(found[1]) - 1] + b")", pdf)
+
+
+def _draw(dot_text: str, format: Format) -> bytes:
     if find_spec("pygraphviz") is not None:
         command = [sys.executable, "-P", "-m", "archc.diagram.engine", format, *OPTIONS[format]]
         done = _run(command, dot_text)

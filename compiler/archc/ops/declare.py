@@ -14,7 +14,7 @@ from typing import Any
 from archc.declared import Field
 from archc.ir import Op, OpError, Pair, Shape, people
 
-LARGEST = 2**31 - 1
+LARGEST = 10**18 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _within(name: str, value: int, least: int) -> None:
     if value < least:
         raise OpError("A0207", f"`{name}` is at least {least}, not {value}")
     if value > LARGEST:
-        raise OpError("A0402", f"`{name}` is larger than 2³¹ − 1")
+        raise OpError("A0402", f"`{name}` has more than 18 digits")
 
 
 def need_map(x: Shape, what: str) -> tuple[int, int, int]:
