@@ -230,7 +230,8 @@ def test_the_limits_are_kept() -> None:
     assert codes_of(f"network {'n' * longest}\n{head}relu") == []
     assert codes_of(f"network {'n' * (longest + 1)}\n{head}relu") == ["A0112"]
     assert codes_of(f"{head}{'n' * (longest + 1)}: relu") == ["A0211"]
-    assert codes_of(f"{head}FC-{'9' * evaluate.MOST_DIGITS}") == ["A0402"]
+    assert codes_of(f"{head}FC-{'9' * (evaluate.MOST_DIGITS + 1)}") == ["A0402"]
+    assert codes_of(f"input {2**31 - 1}\nrelu") == []
     assert codes_of(f"input {2**31}\nrelu") == ["A0117"]
 
 

@@ -278,6 +278,7 @@ def directly(graph: Graph, state: dict[str, torch.Tensor], x: Array, *, swapped:
         ("alexnet merged", [Conv, Relu, LRN, MaxPool, Conv, Relu, LRN]),
         ("vgg A-LRN", [Conv, Relu, LRN]),
     ],
+    ids=["two-bank", "merged", "A-LRN"],
 )
 def test_lrn_comes_after_relu_and_is_the_papers(network: str, order: list[type[Op]], tmp_path: Path) -> None:
     graph = head(named(network))

@@ -64,7 +64,7 @@ def build(graph: Graph, order: Order, progress: Progress | None = None) -> Built
     """Write a network's targets into a folder. Raises Refusal before the first file is touched, or not at all."""
     notes: list[str] = []
     folder = ensure_folder(order.folder)
-    outputs = dict(_outputs(graph, order, notes))
+    outputs = dict(_outputs(graph, order, notes, progress))
     known = _read_manifest(folder)
     if not order.force:
         _refuse_foreign(folder, outputs, known)
@@ -82,7 +82,7 @@ def build(graph: Graph, order: Order, progress: Progress | None = None) -> Built
     return Built(graph, folder, tuple(sorted(files)), tuple(notes))
 
 
-def _outputs(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, bytes]:
+def _outputs(graph: Graph, order: Order, notes: list[str], progress: Progress | None) -> Mapping[str, bytes]:
     """Every file but the weights, by name, whole and in memory."""
     found: dict[str, bytes] = {}
     if "pytorch" in order.emit:
@@ -92,7 +92,7 @@ def _outputs(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, bytes
     if "onnx" in order.emit:
         found[f"{order.stem}.onnx"] = _onnx(graph, order)
     if "diagram" in order.emit:
-        found |= _pictures(graph, order, notes)
+        found |= _pictures(graph, order, notes, progress)
     if "summary" in order.emit:
         found |= _summaries(graph, order)
     return found
@@ -109,7 +109,7 @@ def _onnx(graph: Graph, order: Order) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _pictures(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, bytes]:
+def _pictures(graph: Graph, order: Order, notes: list[str], progress: Progress | None) -> Mapping[str, bytes]:
     from archc.diagram.graph import DiagramLimit, dot
     from archc.diagram.render import EngineMissing, render
 
@@ -120,7 +120,10 @@ def _pictures(graph: Graph, order: Order, notes: list[str]) -> Mapping[str, byte
         return {}
     found = {f"{order.stem}.dot": text.encode()}
     try:
-        found |= {f"{order.stem}.{kind}": render(text, kind) for kind in PICTURES}
+        for done, kind in enumerate(PICTURES):
+            if progress:
+                progress(f"pictures of {graph.name}", done, len(PICTURES))
+            found[f"{order.stem}.{kind}"] = render(text, kind)
     except EngineMissing as missing:
         notes.append(f"no pictures beside `{order.stem}.dot`: {missing.diagnostics[0].message}")
     return found

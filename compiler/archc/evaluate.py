@@ -59,6 +59,8 @@ def _number(expression: Expression, scope: Scope) -> int:
     value = evaluate(expression, scope)
     if isinstance(value, int):
         return value
+    if value == "in":
+        raise OpError("A0109", "`in` is not part of this version of the language", "write the number of channels")
     if isinstance(expression, Word) and isinstance(value, str):
         remedy = did_you_mean(value, scope) or f"`param {value} = …` would give it a value"
         raise OpError("A0208", f"`{value}` has no value here", remedy)

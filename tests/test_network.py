@@ -1,0 +1,54 @@
+"""archc from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import archc
+from conftest import ROOT
+
+
+def test_a_network_is_loaded_asked_and_built(tmp_path: Path) -> None:
+    net = archc.load(ROOT / "specs" / "lenet5.arch")
+    assert (net.name, net.params, net.macs) == ("LeNet-5", 61_706, 416_520)
+    assert (net.input_shape, net.output_shape) == ((1, 32, 32), (10,))
+    assert "61,706" in net.summary()
+    assert "(5·5·1 + 1)·6 = 156" in net.explain("conv1")
+    assert net.to_json()["params"] == 61_706
+    assert net.pytorch().count("class LeNet5(nn.Module)") == 1
+    assert net.dot().startswith("digraph")
+    assert net._repr_svg_().lstrip().startswith("<?xml")
+    assert repr(net) == "<archc network LeNet-5: 61,706 parameters, 416,520 MACs>"
+    built = net.build(tmp_path / "lenet5", emit=("pytorch", "onnx", "summary"))
+    assert {path.name for path in built.files} >= {"lenet5.py", "lenet5.onnx", "lenet5.safetensors"}
+    assert net.verify(tmp_path / "lenet5").ok
+
+
+def test_tables_are_loaded_whole_or_by_column() -> None:
+    spec = ROOT / "specs" / "vgg.arch"
+    assert [net.graph.column for net in archc.load_all(spec)] == ["A", "A-LRN", "B", "C", "D", "E"]
+    assert archc.load(spec, column="d").params == 138_357_544
+    with pytest.raises(archc.Refusal, match="table of 6 networks"):
+        archc.load(spec)
+
+
+def test_parameters_are_set_and_texts_are_read() -> None:
+    assert archc.load(ROOT / "specs" / "lenet5.arch", params={"classes": 26}).params == 63_066
+    assert archc.loads("input 8x8 gray, conv-3-4").params == 40
+
+
+def test_a_refusal_reads_well_as_an_exception() -> None:
+    with pytest.raises(archc.Refusal) as refused:
+        archc.loads("input 8x8 gray\ncnv-3-4\nFC-0\n")
+    text = str(refused.value)
+    assert "did you mean `conv`?" in text
+    assert "network:3:4" in text
+    with pytest.raises(archc.Refusal, match="there is no file"):
+        archc.load("nowhere.arch")
+
+
+def test_unknown_attributes_are_unknown() -> None:
+    with pytest.raises(AttributeError, match="nothing_such"):
+        archc.nothing_such  # noqa: B018
