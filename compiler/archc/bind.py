@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
+from functools import lru_cache
 from typing import Any
 
 from archc.diagnostics import did_you_mean
@@ -60,18 +61,20 @@ def name_layer(layer: Layer) -> Meaning:
             first = words[length - 1]
             kernel = Word(glued[2], first.end - len(glued[2]), first.end)
             return Meaning(Conv, words[length:], kernel)
-    raise BindError(_unknown(texts), words[0])
+    raise BindError(_unknown(tuple(texts)), words[0])
 
 
-def _unknown(texts: list[str]) -> OpError:
+@lru_cache(maxsize=4096)
+def _unknown(texts: tuple[str, ...]) -> OpError:
     name = texts[0]
-    if re.fullmatch(r"x\d+", name):
-        return OpError("A0108", f"`{name}` repeats nothing", "a repeat comes after a layer: `conv-3-64 x2`")
+    if re.fullmatch(r"x\d*", name):
+        return OpError("A0108", f"`{name[:40]}` repeats nothing", "a repeat comes after a layer: `conv-3-64 x2`")
+    message = f"there is no layer `{name[:40]}`"
     for guess in ("-".join(texts), "-".join(texts[:2]), name):
-        hint = did_you_mean(re.sub(r"(-?[\d.x]+)+$", "", guess), CATALOGUE)
+        hint = did_you_mean(guess.rstrip("-0123456789.x"), CATALOGUE)
         if hint:
-            return OpError("A0201", f"there is no layer `{name}`", hint)
-    return OpError("A0201", f"there is no layer `{name}`", "`archc explain --layers` lists them")
+            return OpError("A0201", message, hint)
+    return OpError("A0201", message, "`archc explain --layers` lists them")
 
 
 def bind(

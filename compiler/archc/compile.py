@@ -41,7 +41,7 @@ def compile_source(
         try:
             graph, warnings = elaborate(sheet, settings)
         except Refusal as refusal:
-            problems += tuple(problem for problem in refusal.diagnostics if problem not in problems)
+            problems = tuple(dict.fromkeys((*problems, *refusal.diagnostics)))
             continue
         compiled.append(Compiled(_titled(graph, source), file, warnings))
     if problems:

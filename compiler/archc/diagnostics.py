@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from archc.source import Source, Span
 
 MOST_SHOWN = 50
 """Diagnostics shown for one file; the rest are counted."""
+
+MOST_CANDIDATES = 500
+"""Names that are looked through for the one that was probably meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     """The candidate that was probably meant, or nothing."""
     from difflib import get_close_matches
 
-    folded = {candidate.lower(): candidate for candidate in candidates}
+    folded = {candidate.lower(): candidate for candidate in islice(candidates, MOST_CANDIDATES)}
     found = get_close_matches(name.lower()[:64], folded, n=1, cutoff=0.66)
     return folded[found[0]] if found else ""
 

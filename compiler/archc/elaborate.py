@@ -20,11 +20,14 @@ from archc.ir import FLOAT_BYTES, Graph, Node, Op, OpError, Scope, Shape, Value,
 from archc.names import Frame, refusal
 from archc.ops.declare import Literal, Reference, read, show, syntax
 from archc.ops.pointwise import Relu
-from archc.sheet import Sheet
+from archc.sheet import LONGEST_NAME, Sheet
 from archc.source import Span
 from archc.tree import Group, Item, Layer, Option, Row, Word
 
 MOST_LAYERS = 10_000
+MOST_IMPLIED = 10
+"""Layers that one `hidden` line may imply."""
+
 LARGEST = 2**63 - 1
 COLOURS = {"rgb": 3, "gray": 1, "grey": 1, "rgba": 4}
 CONVENTION = "relu follows every hidden weight layer that says nothing else, as in the papers' tables"
@@ -85,9 +88,11 @@ class _Elaboration:
     values: dict[str, Node | None] = field(default_factory=dict)
     value: Value | None = None
     frames: list[Frame] = field(default_factory=lambda: [Frame("", numbered=False)])
+    # By the place of a layer: repeats unroll it many times.
+    meanings: dict[int, Meaning | None] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
     # Equal text means equal layers within one network, and most networks repeat themselves.
-    meanings: dict[str, Meaning | None] = field(default_factory=dict)
-    bound: dict[str, Op | None] = field(default_factory=dict)
+    bound: dict[str, Op] = field(default_factory=dict)
     facts: dict[tuple[Op, Shape], tuple[Shape, tuple[Weight, ...]]] = field(default_factory=dict)
 
     def run(self, overrides: Mapping[str, str]) -> tuple[Graph, tuple[Diagnostic, ...]]:
@@ -131,7 +136,7 @@ class _Elaboration:
             name = param.name.text
             if name in self.scope:
                 self._complain("A0209", f"the parameter `{name}` is given twice", param.name, "rename one")
-            elif not name.isidentifier() or name.lower() in ("in", "x", "min", "max"):
+            elif not name.isidentifier() or len(name) > LONGEST_NAME or name.lower() in ("in", "x", "min", "max"):
                 self._complain("A0209", f"`{name}` cannot be a parameter's name", param.name, "use a plain name")
             try:
                 self.scope[name] = evaluate(expression, self.scope)
@@ -149,6 +154,8 @@ class _Elaboration:
 
     def _read_input(self) -> Value | None:
         line = self.sheet.input
+        if line is None and self.sheet.file.broken:
+            return None
         if line is None:
             if self.sheet.file.statements:
                 remedy = "write a line such as `input 224x224 RGB` before the first layer"
@@ -215,6 +222,10 @@ class _Elaboration:
             number = self.sheet.file.source.position(line.start)[0]
             text = " ".join(layer_text(layer) for layer in layers)
             reason = f"`hidden {op.spelling + ' ' if op else ''}= {text}` on line {number}"
+            if len(layers) > MOST_IMPLIED:
+                message = f"{len(layers):,} layers are to be implied, and at most {MOST_IMPLIED} can be"
+                self._complain("A0118", message, line, "write them where they belong")
+                continue
             self.hidden[op] = (self._implied_ops(layers), reason)
 
     def _implied_ops(self, layers: tuple[Layer, ...]) -> tuple[Op, ...]:
@@ -307,14 +318,15 @@ class _Elaboration:
             self.steps.append(_Mark(label))
 
     def _meaning(self, layer: Layer) -> Meaning | None:
-        key = self._text(layer)
-        meaning = self.meanings.get(key)
-        if meaning is None:
-            try:
-                meaning = self.meanings[key] = name_layer(layer)
-            except BindError as error:
-                if not (isinstance(layer.words[0], Word) and layer.words[0].text == "?"):
-                    self.problems.append(flaw(error.error, self._span(error.part)))
+        if layer.start in self.meanings:
+            return self.meanings[layer.start]
+        meaning = None
+        try:
+            meaning = name_layer(layer)
+        except BindError as error:
+            if not (isinstance(layer.words[0], Word) and layer.words[0].text == "?"):
+                self.problems.append(flaw(error.error, self._span(error.part)))
+        self.meanings[layer.start] = meaning
         return meaning
 
     def _text(self, layer: Layer) -> str:
@@ -429,7 +441,7 @@ class _Elaboration:
     def _bind(self, leaf: _Leaf) -> Op | None:
         key = self._text(leaf.layer)
         op = self.bound.get(key)
-        if op is not None or leaf.meaning is None:
+        if op is not None or leaf.meaning is None or leaf.layer.start in self.refused:
             return op
         at = leaf.layer.at
         try:
@@ -437,6 +449,7 @@ class _Elaboration:
             op = bind(leaf.layer, leaf.meaning, self.scope, self.defaults, reference, leaf.before)
         except BindError as error:
             self.problems.append(flaw(error.error, self._span(error.part)))
+            self.refused.add(leaf.layer.start)
             return None
         if at is None:
             self.bound[key] = op
@@ -494,7 +507,8 @@ class _Elaboration:
                 became = f"the {'map' if len(x) == 3 else 'vector'} became {people(x)} here"
                 notes.append(Note(node.span, became))
                 break
-        return flaw(error, self._span(leaf.layer), notes=tuple(notes))
+        label = "" if error.help else f"{people(x)} arrives here"
+        return flaw(error, self._span(leaf.layer), label=label, notes=tuple(notes))
 
     def _check_size(self, row: Row) -> None:
         value = self.value

@@ -32,7 +32,10 @@ def literal(text: str) -> Literal:
         return text
     if _REAL.fullmatch(text):
         return float(text)
-    raise OpError("A0206", f"`{text[:40]}` is neither a number, a size such as `3x1`, nor a word")
+    if not text:
+        raise OpError("A0106", "a value is missing here", "write it without blanks, as in `pad=1` and `conv-3-64/2`")
+    remedy = "write, for example, `64`, `0.5`, `1e-4` or `3x1`"
+    raise OpError("A0206", f"`{text[:40]}` is neither a number, a size such as `3x1`, nor a word", remedy)
 
 
 def _whole(text: str) -> int:
@@ -64,7 +67,7 @@ def _number(expression: Expression, scope: Scope) -> int:
     if isinstance(expression, Word) and isinstance(value, str):
         remedy = did_you_mean(value, scope) or f"`param {value} = …` would give it a value"
         raise OpError("A0208", f"`{value}` has no value here", remedy)
-    raise OpError("A0206", f"arithmetic is on whole numbers, not `{value}`")
+    raise OpError("A0206", f"arithmetic is on whole numbers, not `{value}`", "`//` divides and rounds down")
 
 
 def _apply(operator: str, operands: list[int]) -> int:
@@ -76,7 +79,7 @@ def _apply(operator: str, operands: list[int]) -> int:
         case "*", [left, right]:
             result = left * right
         case "//", [_, 0]:
-            raise OpError("A0206", "division by zero")
+            raise OpError("A0206", "division by zero", "what stands right of `//` is 0 here")
         case "//", [left, right]:
             result = left // right
         case "min", _:

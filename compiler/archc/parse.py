@@ -46,13 +46,16 @@ from archc.tree import (
 DEEPEST = 64
 """Braces and parentheses that may be open at once."""
 
+MOST_OPERATIONS = 64
+"""Operations in one argument: a sum is a tree that grows by a level with each."""
+
 SAME_AS = str.maketrans({"×": "x", "–": "-", "‐": "-", "‑": "-", "−": "-"})
 """Signs that papers print and PDFs paste, and what they are read as: one character for one."""
 
 
 def parse(source: Source) -> tuple[File, tuple[Diagnostic, ...]]:
     """The tree of a source and what could not be read; raises Refusal where nothing could."""
-    problems = _check_characters(source) or _check_depth(source)
+    problems = _check_characters(source) or _check_depth(source) or _check_arithmetic(source)
     if problems:
         raise Refusal(problems)
     text = source.text.translate(SAME_AS) if not source.text.isascii() else source.text
@@ -111,7 +114,7 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
     problems: list[Diagnostic] = []
     open_braces: list[int] = []
     fresh = parser.parser_state.copy(deepcopy_values=False)
-    begins, braces_then = 0, 0
+    begins, braces_then = 0, open_braces.copy()
     while True:
         try:
             for token in lexer.lex(parser.parser_state):
@@ -123,19 +126,19 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
                         open_braces.pop()
                     case "_NL":
                         fresh = parser.parser_state.copy(deepcopy_values=False)
-                        begins, braces_then = token.end_pos or 0, len(open_braces)
+                        begins, braces_then = token.end_pos or 0, open_braces.copy()
             return _finish(source, parser, open_braces, problems)
         except UnexpectedInput as error:
             problems.append(_word(source, text, error, accepts=parser.accepts()))
             at = max(error.pos_in_stream or 0, begins)
         parser.parser_state = fresh.copy(deepcopy_values=False)
-        del open_braces[braces_then:]
+        open_braces = braces_then.copy()
         end = _end_of_line(text, at)
         parser.feed_token(Token("HEAD", "?", begins, end_pos=begins + 1))
         for brace in re.finditer(r"[{}]", re.sub(r"#[^\r\n]*", lambda found: " " * len(found[0]), text[begins:end])):
             _feed_brace(parser, brace[0], begins + brace.start(), open_braces)
         lines.char_pos = end
-        fresh, begins, braces_then = parser.parser_state.copy(deepcopy_values=False), end, len(open_braces)
+        fresh, begins, braces_then = parser.parser_state.copy(deepcopy_values=False), end, open_braces.copy()
         if len(problems) >= MOST_SHOWN:
             return (), tuple(problems)
 
@@ -226,8 +229,7 @@ def _check_characters(source: Source) -> tuple[Diagnostic, ...]:
         for (start, _), comment in zip(comments, in_comments, strict=True)
         for hit in re.finditer(_REFUSED_IN_COMMENTS, comment)
     ]
-    outside = _COMMENT.sub(lambda comment: " " * len(comment[0]), text)
-    found += [hit.start() for hit in re.finditer(_REFUSED, outside)]
+    found += [hit.start() for hit in re.finditer(_REFUSED, _without_comments(text))]
     return tuple(_refuse_character(source, at) for at in sorted(found)[:MOST_SHOWN])
 
 
@@ -257,7 +259,7 @@ def _check_depth(source: Source) -> tuple[Diagnostic, ...]:
     if text.count("{") + text.count("(") <= DEEPEST:
         return ()
     opened: list[int] = []
-    for hit in re.finditer(r"[{}()]", _COMMENT.sub(lambda comment: " " * len(comment[0]), text)):
+    for hit in re.finditer(r"[{}()]", _without_comments(text)):
         if hit[0] in ")}":
             if opened:
                 opened.pop()
@@ -269,6 +271,33 @@ def _check_depth(source: Source) -> tuple[Diagnostic, ...]:
             message = f"braces and parentheses are nested deeper than {DEEPEST}"
             return (Diagnostic("A0405", message, span, "", "write it flatter", (outermost,)),)
     return ()
+
+
+def _check_arithmetic(source: Source) -> tuple[Diagnostic, ...]:
+    """Refuse endless sums, which make a tree as deep as they are long."""
+    if "(" not in source.text:
+        return ()
+    depth = operations = 0
+    for hit in re.finditer(r"[()\r\n+*–‐‑−-]|//", _without_comments(source.text)):
+        match hit[0]:
+            case "(":
+                depth += 1
+            case ")" if depth > 1:
+                depth -= 1
+            case ")" | "\r" | "\n":
+                depth = operations = 0
+            case _ if depth:
+                operations += 1
+        if operations > MOST_OPERATIONS:
+            span = Span(source, hit.start(), hit.end())
+            message = f"more than {MOST_OPERATIONS} operations in one argument"
+            return (Diagnostic("A0405", message, span, "", "name a part of it with `param part = (…)`"),)
+    return ()
+
+
+def _without_comments(text: str) -> str:
+    """The text with blanks for its comments."""
+    return _COMMENT.sub(lambda comment: " " * len(comment[0]), text)
 
 
 # Building the tree, while the text is parsed.

@@ -27,6 +27,7 @@ from archc.tree import (
 T = TypeVar("T")
 
 LONGEST_NAME = 255
+MOST_COLUMNS = 100
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
             reader.columns = reader.columns or statement
             _check_columns(reader, statement)
         elif isinstance(statement, Title) and (not statement.name or len(statement.name) > LONGEST_NAME):
-            reader.complain("A0112", f"a network's name has 1 to {LONGEST_NAME} characters", statement)
+            remedy = "write it as in `network VGG-E`" if not statement.name else "shorten it"
+            reader.complain("A0112", f"a network's name has 1 to {LONGEST_NAME} characters", statement, remedy)
     rows: list[Row] = []
     for statement in file.statements:
         match statement:
@@ -151,6 +153,10 @@ def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Col
 
 
 def _check_columns(reader: _Reader, columns: Columns) -> None:
+    if len(columns.names) > MOST_COLUMNS:
+        message = f"a table of {len(columns.names):,} columns, and {MOST_COLUMNS} are allowed"
+        reader.complain("A0115", message, columns, "spread them over several files")
+        return
     seen: dict[str, Word] = {}
     for word in columns.names:
         if not word.text or len(word.text) > LONGEST_NAME:

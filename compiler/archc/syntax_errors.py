@@ -30,7 +30,8 @@ _EXPECTED = {
     "NOTHING": "`-` for an empty cell",
 }
 
-_BEFORE = re.compile(r"[^\s,|{}]*[ \t]*$")
+_NEAR = 64
+"""Characters before a mistake that are looked at; an endless word is not read to its beginning."""
 
 
 def explain_character(source: Source, text: str, at: int) -> Diagnostic:
@@ -43,9 +44,10 @@ def explain_character(source: Source, text: str, at: int) -> Diagnostic:
     reserved = _reserved(source, text, at)
     if reserved:
         return reserved
-    glued = re.search(r"([\w)./-]+)[ \t]+$", before)
+    layer = before.rstrip(" \t")
+    glued = re.search(r"[\w)./-]+$", layer[-_NEAR:]) if layer != before else None
     if piece[0] in "-/" and glued and len(piece) > 1:
-        joined = f"{glued[1]}{piece}"
+        joined = _cut(f"{glued[0]}{piece}")
         message = "a layer is written without blanks"
         return Diagnostic("A0106", message, span, "this belongs to the layer before it", f"write `{joined}`")
     if piece[0] in "-/" and glued:
@@ -91,7 +93,7 @@ def explain_token(source: Source, text: str, start: int, end: int, accepts: set[
             remedy = "write `-` for an empty cell, and no `|` at the end of a row"
             return Diagnostic("A0107", "a cell of the table is empty", end_span, "", remedy)
         return Diagnostic("A0103", f"the line ends too early{what}", end_span, f"expected {_list(accepts)}")
-    if re.search(r"\bx(\d+|\([^()]*\))$", before) and "COMMA" in accepts:
+    if re.search(r"\bx(\d+|\([^()]*\))$", before[-_NEAR:]) and "COMMA" in accepts:
         remedy = f"write a comma before `{_cut(piece)}`"
         return Diagnostic("A0108", "a repeat ends its item", span, "nothing is attached after the repeat", remedy)
     if before.endswith("}") and "COMMA" in accepts:
