@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
-from archc import parse
+from archc import grammar_tables, parse
 
-Path(parse.__file__).with_name("grammar_tables.py").write_text(parse.make_tables(), encoding="utf-8")
+if parse.fingerprint(parse.read_grammar()) == grammar_tables.MADE_FROM:
+    print("the tables are those of the grammar already")
+else:
+    Path(grammar_tables.__file__).write_text(parse.make_tables(), encoding="utf-8")
+    print(f"wrote {grammar_tables.__file__}")

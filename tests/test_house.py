@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from lark import Lark
 
+from archc import grammar_tables, parse
+from archc.files import read_source
 from conftest import ROOT
 
 PROGRAMS = Path(sys.executable).parent
@@ -33,6 +35,25 @@ def test_house_rule(command: list[str]) -> None:
 def test_the_grammar_has_no_conflicts() -> None:
     text = (ROOT / "grammar" / "arch.lark").read_text(encoding="utf-8")
     Lark(text, start="file", parser="lalr", strict=True)
+
+
+def test_the_tables_are_those_of_the_grammar() -> None:
+    """With another lark than the constraints name, the parser is made from the grammar, only slower."""
+    assert parse.fingerprint(parse.read_grammar()) == grammar_tables.MADE_FROM, "run python -m archc.grammar"
+
+
+@pytest.fixture(scope="module")
+def made() -> Lark:
+    """The parser made from the grammar itself."""
+    return parse.make_parser(parse.read_grammar(), parse._Builder())
+
+
+@pytest.mark.parametrize("spec", sorted((ROOT / "specs").rglob("*.arch")), ids=lambda path: path.stem)
+def test_loaded_and_made_parsers_agree(spec: Path, made: Lark, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = read_source(spec)
+    loaded = parse.parse(source)
+    monkeypatch.setattr(parse, "_parser", lambda: made)
+    assert parse.parse(source) == loaded
 
 
 def test_ci_runs_the_readme_command() -> None:

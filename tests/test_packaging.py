@@ -69,7 +69,7 @@ def test_importing_archc_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("command", ["check", "summary", "explain", "fmt --check"])
 def test_quick_commands_load_nothing_heavy(command: str) -> None:
     words = [*command.split(), str(ROOT / "specs" / "vgg_e.arch")]
-    code = f"import sys\nfrom archc.cli import main\nstatus = main({words!r})\nprint('loaded', *sys.modules)\nsys.exit(status)"
+    code = f"import sys\nfrom archc.cli import main\ns = main({words!r})\nprint('loaded', *sys.modules)\nsys.exit(s)"
     loaded = set(run(sys.executable, "-c", code).rpartition("loaded ")[2].split())
     assert "lark" in loaded
     assert not loaded & set(HEAVY)

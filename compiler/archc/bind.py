@@ -20,6 +20,15 @@ Defaults = Mapping[type[Op], tuple[Option, ...]]
 
 _GLUED = re.compile(r"([A-Za-z-]+?)(\d+(?:x\d+)?)")
 _REPEATED = re.compile(r"(\d+)x(\d+)")
+_LINES = {
+    "network": "network VGG-E",
+    "columns": "columns A | B",
+    "input": "input 224x224 RGB",
+    "hidden": "hidden = relu",
+    "default": "default conv bias=no",
+    "param": "param classes = 10",
+    "expect": "expect params = 143.67M",
+}
 _LONGEST_NAME = max(name.count("-") for name in CATALOGUE) + 1
 _KERNEL_OR_CHANNELS = (1, 3, 5, 7, 9, 11)
 
@@ -67,8 +76,12 @@ def name_layer(layer: Layer) -> Meaning:
 @lru_cache(maxsize=4096)
 def _unknown(texts: tuple[str, ...]) -> OpError:
     name = texts[0]
-    if re.fullmatch(r"x\d*", name):
+    if name == "x":
+        return OpError("A0108", "a repeat says how often", "write `x3`, or `x(n)` for a parameter")
+    if re.fullmatch(r"x\d+", name):
         return OpError("A0108", f"`{name[:40]}` repeats nothing", "a repeat comes after a layer: `conv-3-64 x2`")
+    if name in _LINES:
+        return OpError("A0103", f"`{name}` says nothing", f"it begins a line such as `{_LINES[name]}`")
     message = f"there is no layer `{name[:40]}`"
     for guess in ("-".join(texts), "-".join(texts[:2]), name):
         hint = did_you_mean(guess.rstrip("-0123456789.x"), CATALOGUE)
@@ -115,7 +128,7 @@ def bind(
         elif entry.metadata["kind"] == "reference":
             values[entry.name] = reference
         elif entry.default is MISSING:
-            raise BindError(OpError("A0204", f"`{layer_text(layer)}` does not say its {key}", _form(op)), layer)
+            raise BindError(OpError("A0204", f"`{layer_text(layer)}` does not say its `{key}`", _form(op)), layer)
     if layer.at is not None and not reference_key(op):
         raise BindError(OpError("A0202", f"`{op.spelling}` takes no `@` reference", _form(op)), layer.at)
     return op(**values)
@@ -139,7 +152,7 @@ def _positional(layer: Layer, meaning: Meaning) -> dict[str, Expression]:
         message = f"`{op.spelling}` takes {_numbers(max(forms))} after dashes, not {len(arguments)}"
         raise BindError(OpError("A0203", message, _form(op)), arguments[max(forms)])
     missing = op.positional[-1][len(arguments) :]
-    names = " and ".join(name.replace("_", "-") for name in missing)
+    names = " and ".join(f"`{name.replace('_', '-')}`" for name in missing)
     raise BindError(OpError("A0204", f"`{layer_text(layer)}` does not say its {names}", _form(op)), layer)
 
 
@@ -156,25 +169,26 @@ def _read(op: type[Op], entry: Any, expression: Expression, scope: Scope) -> Any
     try:
         return read(entry, evaluate(expression, scope))
     except OpError as error:
-        raise BindError(_improved(op, error, expression, scope), expression) from None
+        raise BindError(_improved(op, entry, error, expression, scope), expression) from None
 
 
-def _improved(op: type[Op], error: OpError, expression: Expression, scope: Scope) -> OpError:
-    """A better remedy for two slips that people make: `conv-3-64x2`, and a parameter misspelt."""
-    if error.help or not isinstance(expression, Word):
+def _improved(op: type[Op], entry: Any, error: OpError, expression: Expression, scope: Scope) -> OpError:
+    """A better remedy for slips that people make: `conv-3-64x2`, and a word or a parameter misspelt."""
+    if error.help:
         return error
-    repeated = _REPEATED.fullmatch(expression.text)
+    text = expression.text if isinstance(expression, Word) else ""
+    repeated = _REPEATED.fullmatch(text)
     if repeated and error.code == "A0206":
         return OpError(error.code, error.message, f"to repeat the layer, leave a blank: `{repeated[1]} x{repeated[2]}`")
-    try:
-        is_word = isinstance(literal(expression.text), str)
-    except OpError:
-        return error
-    hint = did_you_mean(expression.text, scope) if is_word else ""
-    if is_word and error.code == "A0206" and "is none of" not in error.message and "yes or no" not in error.message:
-        remedy = hint or f"`param {expression.text} = …` would give it a value"
-        return OpError("A0208", f"`{expression.text}` has no value here", remedy)
-    return OpError(error.code, error.message, hint)
+    if text in scope:
+        return OpError(error.code, f"{error.message} (`{text[:40]}` is {show(scope[text])})", _form(op))
+    if not text or not isinstance(literal(text), str):
+        return OpError(error.code, error.message, _form(op))
+    hint = did_you_mean(text, [*entry.metadata.get("words", ()), *scope])
+    if error.code == "A0206" and entry.metadata["kind"] not in ("choice", "flag"):
+        remedy = hint or f"`param {text[:40]} = …` would give it a value"
+        return OpError("A0208", f"`{text[:40]}` has no value here", remedy)
+    return OpError(error.code, error.message, hint or _form(op))
 
 
 def _unknown_option(op: type[Op], key: str, before: tuple[Layer, ...]) -> OpError:
@@ -203,12 +217,12 @@ def _numbers(count: int) -> str:
     return {0: "nothing", 1: "one number", 2: "two numbers"}.get(count, f"{count} numbers")
 
 
-def wants_hidden(layer: Layer) -> bool:
-    """False for a layer that says `hidden=no`; raises BindError for another word."""
+def says_hidden(layer: Layer) -> bool | None:
+    """What a layer says of itself with `hidden=yes` or `hidden=no`; raises BindError for another word."""
     for option in layer.options:
         if option.key.text == "hidden":
             value = option.value.text if isinstance(option.value, Word) else "…"
             if value not in ("yes", "no"):
                 raise BindError(OpError("A0206", f"`hidden` is yes or no, not `{show(value)}`"), option.value)
             return value == "yes"
-    return True
+    return None

@@ -52,11 +52,14 @@ class Refusal(Exception):
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """The candidate that was probably meant, or nothing."""
+    """The candidate that was probably meant, or nothing; never the name itself."""
     from difflib import get_close_matches
 
+    written = name.lower()[:64]
     folded = {candidate.lower(): candidate for candidate in islice(candidates, MOST_CANDIDATES)}
-    found = get_close_matches(name.lower()[:64], folded, n=1, cutoff=0.66)
+    folded.pop(written, None)
+    found = get_close_matches(written, folded, n=1, cutoff=0.66)
+    found += [candidate for candidate in folded if len(candidate) > 2 and written.startswith(candidate)]
     return folded[found[0]] if found else ""
 
 

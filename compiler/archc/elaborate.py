@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
 
-from archc.bind import BindError, Meaning, bind, layer_text, name_layer, wants_hidden
+from archc.bind import BindError, Meaning, bind, layer_text, name_layer, says_hidden
 from archc.diagnostics import Diagnostic, Note, Refusal, did_you_mean, whole
 from archc.evaluate import evaluate, flaw, literal
 from archc.expect import check_expectations
@@ -95,7 +95,11 @@ class _Elaboration:
     bound: dict[str, Op] = field(default_factory=dict)
     facts: dict[tuple[Op, Shape], tuple[Shape, tuple[Weight, ...]]] = field(default_factory=dict)
 
+    changed: bool = False
+    """With other parameters it is another network than the one that the file's expectations speak of."""
+
     def run(self, overrides: Mapping[str, str]) -> tuple[Graph, tuple[Diagnostic, ...]]:
+        self.changed = bool(overrides)
         self._read_params(overrides)
         source = self._read_input()
         self._read_defaults()
@@ -120,11 +124,10 @@ class _Elaboration:
         known = source is not None and self.value is not None and not self.sheet.file.broken
         if known and not graph.nodes:
             self._complain("A0101", "a network without layers", self._start(), "write layers after `input`")
-        elif known and not self.problems:
+        elif known and all(problem.severity == "warning" for problem in self.problems):
             ends = {name: node for name, node in self.values.items() if node is not None}
             unmet = check_expectations(self.sheet, graph, ends)
-            # With other parameters it is another network than the one the file speaks of.
-            self.problems += [replace(entry, severity="warning") for entry in unmet] if overrides else unmet
+            self.problems += [replace(entry, severity="warning") for entry in unmet] if self.changed else unmet
         if any(problem.severity == "error" for problem in self.problems):
             raise Refusal(_without_repeats(self.problems))
         return graph, tuple(self.problems)
@@ -175,8 +178,8 @@ class _Elaboration:
             self._complain("A0117", f"`{show(size)}` is no input size", line.size, remedy)
             return None
         if line.colour is not None and (len(numbers) != 2 or line.colour.text.lower() not in COLOURS):
-            remedy = did_you_mean(line.colour.text, COLOURS) or "`RGB` or `gray` after height x width"
-            message = f"`{line.colour.text}` says nothing about the input's channels"
+            remedy = did_you_mean(line.colour.text, COLOURS) or "`RGB` or `gray` stands after height x width alone"
+            message = f"`{line.colour.text}` cannot say the channels of an input of {show(size)}"
             self._complain("A0117", message, line.colour, remedy)
             return None
         if len(numbers) == 2 and line.colour is None:
@@ -238,8 +241,8 @@ class _Elaboration:
             except BindError as error:
                 self.problems.append(flaw(error.error, self._span(error.part)))
                 continue
-            if op.weighted:
-                message = f"`{op.spelling}` cannot be implied: it is a weight layer itself"
+            if not (op.family in ("activation", "norm") or op.training_only):
+                message = f"`{op.spelling}` cannot be implied"
                 self._complain("A0118", message, layer, "activations, normalisations and dropout can")
                 continue
             ops.append(op)
@@ -341,32 +344,57 @@ class _Elaboration:
         implied: dict[int, tuple[tuple[Op, ...], str]] = {}
         uncovered: list[_Leaf] = []
         written_ones: list[_Leaf] = []
-        for place in weighted[:-1]:
+        for order, place in enumerate(weighted):
             index, leaf = leaves[place]
-            following = leaves[place + 1][1].meaning
-            if not self._wants_hidden(leaf.layer):
+            is_last = order + 1 == len(weighted)
+            if not self._is_hidden(leaf.layer, is_last):
                 continue
-            if following is None or following.op.follows:
+            until = len(leaves) if is_last else weighted[order + 1]
+            after = [following for _, following in leaves[place + 1 : until]]
+            if after and (after[0].meaning is None or after[0].meaning.op.follows):
                 written_ones.append(leaf)
                 continue
             rule = self.hidden.get(leaf.meaning.op if leaf.meaning else None, self.hidden.get(None))
             if rule is None:
                 uncovered.append(leaf)
+                self._refuse_second_activation(leaf, after)
                 rule = (Relu(),), CONVENTION
             implied[index] = rule
         if uncovered and written_ones and not self.sheet.file.broken and not self.problems:
             self._complain_of_mixture(uncovered, written_ones)
         return implied
 
-    def _wants_hidden(self, layer: Layer) -> bool:
+    def _refuse_second_activation(self, leaf: _Leaf, after: list[_Leaf]) -> None:
+        """`conv-3-64, maxpool, tanh`: a ReLU before the pooling as well? Nobody can tell."""
+        for following in after:
+            if following.meaning is not None and following.meaning.op.family == "activation":
+                name = following.meaning.op.spelling
+                note = Note(self._span(leaf.layer), "this one is bare, so a relu would follow it at once")
+                remedy = f"attach `{name}` to its layer; or say `hidden = relu` for both, `hidden = none` for one"
+                self.problems.append(
+                    Diagnostic(
+                        "A0214",
+                        f"`{name}` comes later than an implied relu would",
+                        self._span(following.layer),
+                        "is this the activation of the layer before?",
+                        remedy,
+                        (note,),
+                    )
+                )
+                return
+
+    def _is_hidden(self, layer: Layer, is_last: bool) -> bool:
+        """Whether a weight layer is hidden: what it says of itself, else all but the last are."""
         try:
-            return wants_hidden(layer)
+            said = says_hidden(layer)
         except BindError as error:
             self.problems.append(flaw(error.error, self._span(error.part)))
             return True
+        return not is_last if said is None else said
 
     def _complain_of_mixture(self, bare: list[_Leaf], written_ones: list[_Leaf]) -> None:
         places = list({id(leaf.layer): leaf.layer for leaf in bare}.values())
+        turns = any(leaf.layer is places[0] for leaf in written_ones)
         notes = [Note(self._span(layer), "this one is bare too") for layer in places[1:6]]
         notes.append(Note(self._span(written_ones[0].layer), "this one has its activation written"))
         more = f" ({len(places) - 6} more are bare)" if len(places) > 6 else ""
@@ -375,7 +403,7 @@ class _Elaboration:
                 "A0210",
                 f"some hidden layers have their activation written and others have none{more}",
                 self._span(places[0]),
-                "nothing follows this one",
+                "in all its turns but the last, nothing follows this one" if turns else "nothing follows this one",
                 "`hidden = relu` above gives every bare one a ReLU; `hidden = none` leaves them as they are",
                 tuple(notes),
             )
@@ -525,6 +553,8 @@ class _Elaboration:
         elif value is not None and not fits(value.shape, numbers):
             message = f"this row gives {people(value.shape)}, not {show_size(numbers)}"
             self._complain("A0308", message, row.size, "correct the size, or the layers that lead here")
+            if self.changed:
+                self.problems[-1] = replace(self.problems[-1], severity="warning")
 
     def _complain(self, code: str, message: str, part: object, help: str = "") -> None:
         span = part if isinstance(part, Span) else self._span(part)

@@ -53,6 +53,9 @@ def evaluate(expression: Expression, scope: Scope) -> Literal:
     match expression:
         case Word(text=text):
             value = literal(text)
+            if value == "in":
+                message = "`in` is not part of this version of the language"
+                raise OpError("A0109", message, "write the number of channels")
             return scope.get(value, value) if isinstance(value, str) else value
         case Arithmetic(operator=operator, operands=operands):
             return _apply(operator, [_number(operand, scope) for operand in operands])
@@ -62,11 +65,9 @@ def _number(expression: Expression, scope: Scope) -> int:
     value = evaluate(expression, scope)
     if isinstance(value, int):
         return value
-    if value == "in":
-        raise OpError("A0109", "`in` is not part of this version of the language", "write the number of channels")
     if isinstance(expression, Word) and isinstance(value, str):
-        remedy = did_you_mean(value, scope) or f"`param {value} = …` would give it a value"
-        raise OpError("A0208", f"`{value}` has no value here", remedy)
+        remedy = did_you_mean(value, scope) or f"`param {value[:40]} = …` would give it a value"
+        raise OpError("A0208", f"`{value[:40]}` has no value here", remedy)
     raise OpError("A0206", f"arithmetic is on whole numbers, not `{value}`", "`//` divides and rounds down")
 
 
@@ -87,7 +88,7 @@ def _apply(operator: str, operands: list[int]) -> int:
         case "max", _:
             result = max(operands)
         case _:
-            raise OpError("A0208", f"`{operator}` is no function", "`min` and `max` are")
+            raise OpError("A0208", f"`{operator[:40]}` is no function", "`min` and `max` are")
     if abs(result) >= 10**MOST_DIGITS:
         raise OpError("A0402", "the result is too large", f"at most {MOST_DIGITS} digits")
     return result

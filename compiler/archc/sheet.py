@@ -27,6 +27,16 @@ from archc.tree import (
 T = TypeVar("T")
 
 LONGEST_NAME = 255
+EXAMPLES = {
+    "network": "network VGG-E",
+    "columns": "columns A | B",
+    "input": "input 224x224 RGB",
+    "hidden": "hidden = relu",
+    "default": "default conv bias=no",
+    "param": "param classes = 1000",
+    "expect": "expect params = 61706",
+}
+"""The lines that are no layers, and how they go on."""
 MOST_COLUMNS = 100
 
 
@@ -109,6 +119,9 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
     rows: list[Row] = []
     for statement in file.statements:
         match statement:
+            case Row() if keyword := _keyword_alone(statement):
+                remedy = f"a `{keyword}` line goes on: `{EXAMPLES[keyword]}`"
+                reader.complain("A0112", f"`{keyword}` is followed by nothing", statement, remedy)
             case Row():
                 rows.append(statement)
             case Input() if rows:
@@ -142,6 +155,15 @@ def _sheet(file: File, once: dict[type, object], rows: tuple[Row, ...], column: 
 def _of(cells: tuple[T, ...], index: int) -> T:
     """A column's cell: its own, or the one that spans all columns."""
     return cells[index if len(cells) > 1 else 0]
+
+
+def _keyword_alone(row: Row) -> str:
+    """The word of a line that should have gone on; empty for a line of layers."""
+    items = row.cells[0].items
+    if len(row.cells) > 1 or len(items) != 1 or isinstance(items[0].body, Group) or items[0].label:
+        return ""
+    first = items[0].body[0].words[0]
+    return first.text if isinstance(first, Word) and first.text in EXAMPLES else ""
 
 
 def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Columns | Input) -> None:

@@ -24,7 +24,7 @@ def parser() -> Parser:
     add_spec(made)
     made.add_argument("-o", "--output", metavar="FOLDER", help="where to; `build/<name>` unless said")
     made.add_argument(
-        "--emit", metavar="KINDS", type=_kinds, default=EMITS, help=f"only some of {','.join(EMITS)} (comma between)"
+        "--emit", metavar="KINDS", type=_kinds, action="extend", help=f"only some of {','.join(EMITS)} (comma between)"
     )
     made.add_argument(
         "--weights", metavar="WHICH", default="init", help="`init` draws initial values, `none` writes none, or a FILE"
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         order = Order(
             _folder(options, network.graph.column),
             network.stem,
-            options.emit,
+            tuple(options.emit or EMITS),
             options.weights,
             options.seed,
             options.force,

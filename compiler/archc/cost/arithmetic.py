@@ -155,7 +155,7 @@ def _(op: resize.Unpool, node: Node) -> list[Line]:
 
 @arithmetic.register
 def _(op: resize.Upsample, node: Node) -> list[Line]:
-    where = "corners to corners: (i·(H − 1))/(sH − 1)" if op.align_corners else "(i + ½)/s − ½"
+    where = "i·(H − 1)/(sH − 1), corners on corners" if op.align_corners else "(i + ½)/s − ½"
     values = {
         "nearest": "each value is repeated",
         "bilinear": f"the mean of 2×2 neighbours, weighted by nearness to {where}",

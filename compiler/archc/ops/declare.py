@@ -110,7 +110,7 @@ def read(entry: Field, value: Literal) -> Any:
         case "flag":
             if value in ("yes", "no"):
                 return value == "yes"
-            raise OpError("A0206", f"`{entry.name}` is yes or no, not `{show(value)}`")
+            raise OpError("A0206", f"`{_key(entry)}` is yes or no, not `{show(value)}`")
         case "choice":
             words = entry.metadata["words"]
             if value in words:
@@ -170,14 +170,20 @@ def _left_out(op: Op, name: str, keys: dict[str, Field]) -> bool:
     return bool(getattr(op, name) == entry.default)
 
 
+def _key(entry: Field) -> str:
+    """The name of a field as people write it."""
+    return entry.name.replace("_", "-")
+
+
 def _default(op: Op, name: str) -> Any:
     return syntax(type(op))[name].default
 
 
 def _count(entry: Field, value: Literal) -> int:
     if not isinstance(value, int):
-        raise OpError("A0206", f"`{entry.name}` is a whole number, not `{show(value)}`")
-    _within(entry.name, value, entry.metadata["least"])
+        written_as = value if isinstance(value, float) else show(value)
+        raise OpError("A0206", f"`{_key(entry)}` is a whole number, not `{written_as}`")
+    _within(_key(entry), value, entry.metadata["least"])
     return value
 
 
@@ -192,9 +198,9 @@ def _size(entry: Field, value: Literal) -> Pair | None:
             both = height, width
         case _:
             or_word = f" or `{word}`" if word else ""
-            raise OpError("A0206", f"`{entry.name}` is a size such as `3` or `3x1`{or_word}, not `{show(value)}`")
+            raise OpError("A0206", f"`{_key(entry)}` is a size such as `3` or `3x1`{or_word}, not `{show(value)}`")
     for number in both:
-        _within(entry.name, number, entry.metadata["least"])
+        _within(_key(entry), number, entry.metadata["least"])
     return both
 
 
@@ -209,11 +215,11 @@ def _shape(value: Literal) -> tuple[int, ...]:
 
 def _real(entry: Field, value: Literal) -> float:
     if not isinstance(value, int | float) or not isfinite(value):
-        raise OpError("A0206", f"`{entry.name}` is a number, not `{show(value)}`")
+        raise OpError("A0206", f"`{_key(entry)}` is a number, not `{show(value)}`")
     least, most, open_end = (entry.metadata[key] for key in ("least", "most", "open_end"))
     if value < least or value > most or (open_end and value == most):
         upper = f" and {'below' if open_end else 'at most'} {most:g}" if most < 1e30 else ""
-        raise OpError("A0207", f"`{entry.name}` is at least {least:g}{upper}, not {show(value)}")
+        raise OpError("A0207", f"`{_key(entry)}` is at least {least:g}{upper}, not {show(value)}")
     return float(value)
 
 

@@ -31,7 +31,7 @@ class Relu6(Plain):
     """`relu6`: min(max(0, x), 6)."""
 
     spelling = "relu6"
-    stem = "relu6"
+    stem = "relu"
 
 
 class Selu(Plain):
