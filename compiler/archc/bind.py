@@ -20,15 +20,6 @@ Defaults = Mapping[type[Op], tuple[Option, ...]]
 
 _GLUED = re.compile(r"([A-Za-z-]+?)(\d+(?:x\d+)?)")
 _REPEATED = re.compile(r"(\d+)x(\d+)")
-_LINES = {
-    "network": "network VGG-E",
-    "columns": "columns A | B",
-    "input": "input 224x224 RGB",
-    "hidden": "hidden = relu",
-    "default": "default conv bias=no",
-    "param": "param classes = 10",
-    "expect": "expect params = 143.67M",
-}
 _LONGEST_NAME = max(name.count("-") for name in CATALOGUE) + 1
 _KERNEL_OR_CHANNELS = (1, 3, 5, 7, 9, 11)
 
@@ -80,8 +71,6 @@ def _unknown(texts: tuple[str, ...]) -> OpError:
         return OpError("A0108", "a repeat says how often", "write `x3`, or `x(n)` for a parameter")
     if re.fullmatch(r"x\d+", name):
         return OpError("A0108", f"`{name[:40]}` repeats nothing", "a repeat comes after a layer: `conv-3-64 x2`")
-    if name in _LINES:
-        return OpError("A0103", f"`{name}` says nothing", f"it begins a line such as `{_LINES[name]}`")
     message = f"there is no layer `{name[:40]}`"
     for guess in ("-".join(texts), "-".join(texts[:2]), name):
         hint = did_you_mean(guess.rstrip("-0123456789.x"), CATALOGUE)

@@ -22,7 +22,7 @@ from lark.lexer import TerminalDef
 
 from archc.diagnostics import MOST_SHOWN, Diagnostic, Note, Refusal
 from archc.source import Source, Span
-from archc.syntax_errors import explain_character, explain_token
+from archc.syntax_errors import explain_character, explain_foreign, explain_token
 from archc.tree import (
     Arithmetic,
     Cell,
@@ -63,6 +63,9 @@ def parse(source: Source) -> tuple[File, tuple[Diagnostic, ...]]:
         statements: Any = _parser().parse(text)
         return File(source, statements), ()
     except UnexpectedInput:
+        foreign = explain_foreign(source)
+        if foreign is not None:
+            raise Refusal([foreign]) from None
         statements, problems = _read_on(source, text)
         return File(source, statements, broken=True), problems
 
@@ -164,7 +167,7 @@ def _finish(
     try:
         return parser.feed_eof(), tuple(problems)
     except UnexpectedToken as error:
-        problems.append(_word(source, source.text, error, open_braces))
+        problems.append(_word(source, source.text, error, open_braces, parser.accepts()))
         return (), tuple(problems)
 
 
@@ -186,7 +189,7 @@ def _word(
         return Diagnostic("A0104", "`{` is never closed", opening, "opened here", "add `}` where the group ends")
     match error:
         case UnexpectedCharacters():
-            return explain_character(source, text, error.pos_in_stream or 0)
+            return explain_character(source, text, error.pos_in_stream or 0, accepts or set())
         case UnexpectedToken():
             start = error.token.start_pos if error.token.type != "$END" else len(source.text)
             return explain_token(source, text, start or 0, error.token.end_pos or start or 0, accepts or set())

@@ -124,7 +124,7 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
                 reader.complain("A0112", f"`{keyword}` is followed by nothing", statement, remedy)
             case Row():
                 rows.append(statement)
-            case Input() if rows:
+            case Input() if rows and not file.broken:
                 reader.complain("A0113", "the input is said before the first layer", statement, "move this line up")
             case Hidden(cells=cells) | Default(cells=cells) | Param(cells=cells) | Expect(cells=cells):
                 reader.cells(cells, statement)

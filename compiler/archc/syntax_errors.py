@@ -34,84 +34,193 @@ _NEAR = 64
 """Characters before a mistake that are looked at; an endless word is not read to its beginning."""
 
 
-def explain_character(source: Source, text: str, at: int) -> Diagnostic:
+_FOREIGN = (
+    ("Python", re.compile(r"^(?:import [\w.]+[ \t]*\r?$|from [\w.]+ import |def \w+\(|class \w+[(:])", re.MULTILINE)),
+    ("JSON", re.compile(r"\A\s*(?:\{\s*\"|\[)")),
+    ("XML", re.compile(r"\A\s*<[?!/a-zA-Z]")),
+)
+
+_STATEMENT = re.compile(r"[ \t]*(hidden|default|param|expect)\b")
+_STATEMENTS = {
+    "hidden": "hidden FC = relu",
+    "default": "default conv bias=no",
+    "param": "param classes = 1000",
+    "expect": "expect params = 143.67M",
+}
+
+
+def explain_foreign(source: Source) -> Diagnostic | None:
+    """For a whole text that is of another language; one finding instead of one for each of its lines."""
+    for language, mark in _FOREIGN:
+        found = mark.search(source.text)
+        if found:
+            start = found.end() - len(found[0].lstrip())
+            span = Span(source, start, found.end())
+            remedy = "a network begins with a line such as `input 224x224 RGB`"
+            return Diagnostic("A0103", f"this looks like {language}", span, "", remedy)
+    return None
+
+
+def explain_character(source: Source, text: str, at: int, accepts: set[str]) -> Diagnostic:
     """For a place where no word of the language begins."""
+    reserved = _reserved(source, text, at)
+    if reserved:
+        return reserved
     line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
     before = text[line_start:at]
     rest = re.match(r"[^\s,|{}]*", text[at:])
     piece = rest[0] if rest and rest[0] else text[at : at + 1]
     span = Span(source, at, at + len(piece))
-    reserved = _reserved(source, text, at)
-    if reserved:
-        return reserved
-    layer = before.rstrip(" \t")
-    glued = re.search(r"[\w)./-]+$", layer[-_NEAR:]) if layer != before else None
-    if piece[0] in "-/" and glued and len(piece) > 1:
-        joined = _cut(f"{glued[0]}{piece}")
+    if "RPAR" in accepts and piece[0] != ".":
+        return Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
+    return (
+        _in_statement(before, piece, span, accepts)
+        or _beside_blank(before, piece, span)
+        or _stray_sign(before, piece, span)
+        or Diagnostic(
+            "A0103", f"`{_cut(piece)}` has no meaning here", span, "", "a line holds layers: `conv-3-64, maxpool`"
+        )
+    )
+
+
+def _in_statement(before: str, piece: str, span: Span, accepts: set[str]) -> Diagnostic | None:
+    """Something is missing in a line that begins with `hidden`, `default`, `param` or `expect`."""
+    statement = _STATEMENT.match(before)
+    if not statement:
+        return None
+    form = f"it is written `{_STATEMENTS[statement[1]]}`"
+    if "EQUAL" in accepts:
+        return Diagnostic("A0103", f"`=` is missing before `{_cut(piece)}`", span, "", form)
+    if piece[0] == "=":
+        return Diagnostic("A0103", f"a name is missing before `{_cut(piece)}`", span, "", form)
+    return None
+
+
+def _beside_blank(before: str, piece: str, span: Span) -> Diagnostic | None:
+    """A blank, or several, in what is written without: `conv-3 -64`, `pad= 1`, `x 3`, `pool :`."""
+    near = before[-_NEAR:]
+    layer = near.rstrip(" \t")
+    if layer == near:
+        return None
+    word = re.search(r"[\w)./=-]+$", layer)
+    last = word[0] if word else ""
+    if piece.startswith("->"):
+        return None
+    if piece[0] in "-/" and last:
         message = "a layer is written without blanks"
+        if len(piece) == 1:
+            return Diagnostic("A0106", message, span, "a blank on both sides", "write it as in `conv-3-64/2`")
+        joined = _cut(f"{last}{piece}")
         return Diagnostic("A0106", message, span, "this belongs to the layer before it", f"write `{joined}`")
-    if piece[0] in "-/" and glued:
-        message = "a layer is written without blanks"
-        return Diagnostic("A0106", message, span, "a blank on both sides", "write it as in `conv-3-64/2`")
-    turned = re.match(r"(\d+)x$|x$", piece)
-    if turned and turned[1]:
+    if piece[0].isdigit() and last[-1:] in ("=", "/", "-") and len(last) > 1:
+        what = "an option" if last[-1] == "=" else "a layer"
+        joined = _cut(f"{last}{piece}")
+        return Diagnostic("A0106", f"{what} is written without blanks", span, "a blank before it", f"write `{joined}`")
+    if piece[0].isdigit() and last == "x":
+        return Diagnostic("A0106", "a repeat is written without blanks", span, "", f"write `x{_cut(piece)}`")
+    if piece[0] == "=" and last:
+        return Diagnostic("A0106", "an option is written without blanks", span, "", "write it as in `pad=1`")
+    if piece == ":" and last:
+        return Diagnostic("A0106", "a label is written without blanks", span, "", f"write `{_cut(last)}:`")
+    return None
+
+
+def _stray_sign(before: str, piece: str, span: Span) -> Diagnostic | None:
+    """A sign or a number that this language has no use for where it stands."""
+    turned = re.match(r"(\d+)x$", piece)
+    if turned:
         message = "a repeat comes after what it repeats"
         return Diagnostic("A0108", message, span, "", f"write the layer first: `… x{turned[1]}`")
-    if piece[0] in "\"'":
-        return Diagnostic("A0103", "text in quotes has no meaning here", span, "", "names are written without quotes")
-    if piece[0].isdigit():
-        remedy = "a layer begins with its name: `conv-3-64`"
-        return Diagnostic("A0103", f"`{_cut(piece)}` is no layer", span, "", remedy)
-    remedy = "a line holds layers: `conv-3-64, maxpool`"
-    return Diagnostic("A0103", f"`{_cut(piece)}` has no meaning here", span, "", remedy)
+    if piece[0] == "." and before[-1:].isdigit():
+        return Diagnostic("A0103", "arithmetic is on whole numbers", span, "", "`//` divides and rounds down")
+    if piece[0] == ":" and before[-1:].isalnum():
+        message = "a label stands at the start of an item"
+        return Diagnostic("A0103", message, span, "", "write a comma before the label")
+    if piece.startswith("->"):
+        return Diagnostic("A0103", "`->` follows no layers", span, "", "write it as in `maxpool -> 7x7x512`")
+    match piece[0]:
+        case '"' | "'":
+            message, remedy = "text in quotes has no meaning here", "names are written without quotes"
+        case ";":
+            message, remedy = "`;` has no meaning here", "write a comma, or begin a new line"
+        case "#":
+            message, remedy = "a comment begins after a blank", "write a blank before `#`"
+        case "@":
+            message, remedy = "`@` is followed by no label", "write it as in `unpool @pool1`"
+        case digit if digit.isdigit():
+            message, remedy = f"`{_cut(piece)}` is no layer", "a layer begins with its name: `conv-3-64`"
+        case _:
+            return None
+    return Diagnostic("A0103", message, span, "", remedy)
 
 
 def explain_token(source: Source, text: str, start: int, end: int, accepts: set[str]) -> Diagnostic:
     """For a word that the grammar does not allow where it stands."""
-    piece = text[start:end]
-    span = Span(source, start, max(end, start))
     reserved = _reserved(source, text, start)
     if reserved:
         return reserved
+    piece = text[start:end]
+    span = Span(source, start, max(end, start))
     before = text[:start].rstrip(" \t")
+    near = before[-_NEAR:]
+    if not piece.strip():
+        return _line_ends(source, before, accepts)
     if piece == "}":
-        if before.endswith(","):
+        if near.endswith(","):
             return Diagnostic("A0107", "a layer is missing before `}`", span, "", "delete the comma or write the layer")
         return Diagnostic("A0104", "`}` closes nothing", span, "no `{` is open here", "delete it")
-    if piece == "," and (before.endswith((",", "{", "|")) or not before or before[-1] in "\r\n"):
+    if piece == "," and (near.endswith((",", "{", "|")) or not near or near[-1] in "\r\n"):
         return Diagnostic("A0107", "a layer is missing before this comma", span, "", "delete one comma")
-    if piece == "|":
+    if piece == "|" and (near.endswith(("|", "{")) or not near or near[-1] in "\r\n"):
         message, remedy = "a cell of the table is empty", "write `-` for an empty cell"
         return Diagnostic("A0107", message, span, "nothing stands before this `|`", remedy)
-    if piece[:1].isdigit() or piece[:1] in ('"', "'", "-"):
-        return explain_character(source, text, start)
-    if not piece.strip():
-        last = before.rsplit("\n", 1)[-1].split()
-        what = f" after `{_cut(last[-1])}`" if last else ""
-        end_span = Span(source, len(before), len(before) + 1)
-        if before.endswith("|"):
-            remedy = "write `-` for an empty cell, and no `|` at the end of a row"
-            return Diagnostic("A0107", "a cell of the table is empty", end_span, "", remedy)
-        return Diagnostic("A0103", f"the line ends too early{what}", end_span, f"expected {_list(accepts)}")
-    if re.search(r"\bx(\d+|\([^()]*\))$", before[-_NEAR:]) and "COMMA" in accepts:
-        remedy = f"write a comma before `{_cut(piece)}`"
-        return Diagnostic("A0108", "a repeat ends its item", span, "nothing is attached after the repeat", remedy)
+    if piece[0].isdigit() or piece[0] in "\"'-=":
+        return explain_character(source, text, start, accepts)
+    return _misplaced_word(near, piece, span, accepts)
+
+
+def _line_ends(source: Source, before: str, accepts: set[str]) -> Diagnostic:
+    """For a line, or a file, that ends in the middle of something."""
+    span = Span(source, len(before), len(before) + 1)
+    if before.endswith("|"):
+        remedy = "write `-` for an empty cell, and no `|` at the end of a row"
+        return Diagnostic("A0107", "a cell of the table is empty", span, "", remedy)
+    last = re.search(r"\S+$", before[-_NEAR:])
+    what = f" after `{_cut(last[0])}`" if last else ""
+    return Diagnostic("A0103", f"the line ends too early{what}", span, f"expected {_list(accepts)}")
+
+
+def _misplaced_word(before: str, piece: str, span: Span, accepts: set[str]) -> Diagnostic:
+    comma = f"write a comma before `{_cut(piece)}`"
+    glued = before[-1:] == ")" and span.source.text[span.start - 1] == ")"
+    if glued and piece[0].isalpha():
+        message = "arithmetic stands for a whole argument"
+        return Diagnostic(
+            "A0103", message, span, "glued to the parenthesis", "name the size with `param` and write that"
+        )
+    if re.search(r"\b[xX](\d+|\([^()]*\))$", before) and "COMMA" in accepts:
+        return Diagnostic("A0108", "a repeat ends its item", span, "nothing is attached after the repeat", comma)
     if before.endswith("}") and "COMMA" in accepts:
-        return Diagnostic("A0103", "nothing attaches to a group", span, "", f"write a comma before `{_cut(piece)}`")
+        return Diagnostic("A0103", "nothing attaches to a group", span, "", comma)
     if re.fullmatch(r"[A-Za-z_]\w*:", piece):
-        message = "a label stands at the start of an item"
-        return Diagnostic("A0103", message, span, "", f"write a comma before `{_cut(piece)}`")
-    if piece == "=" and before:
-        return Diagnostic("A0106", "an option is written without blanks", span, "", "write it as in `pad=1`")
+        return Diagnostic("A0103", "a label stands at the start of an item", span, "", comma)
+    if piece in ("+", "-", "*", "//"):
+        remedy = "write it as in `param n = (2*m)` and `conv-3-(2*m)`"
+        return Diagnostic("A0103", "arithmetic stands in parentheses", span, "", remedy)
+    if piece == ")":
+        return Diagnostic("A0103", "`)` closes nothing", span, "no `(` is open here", "delete it")
+    if piece == "(":
+        remedy = "options are written `pad=1`, and arithmetic follows a dash: `conv-3-(2*n)`"
+        return Diagnostic("A0103", "`(` cannot stand here", span, "", remedy)
     return Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
 
 
 def _reserved(source: Source, text: str, at: int) -> Diagnostic | None:
     line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
-    first = re.match(r"[ \t]*(?:\w+:[ \t]*)?([a-z]+)", text[line_start:])
+    first = re.compile(r"[ \t]*(?:\w+:[ \t]*)?([a-z]+)").match(text, line_start)
     if not first or first[1] not in RESERVED:
         return None
-    span = Span(source, line_start + first.start(1), line_start + first.end(1))
+    span = Span(source, first.start(1), first.end(1))
     message = f"`{first[1]}` is not part of this version of the language"
     return Diagnostic("A0109", message, span, "", "this version compiles chains: one layer after another, in groups")
 
