@@ -24,8 +24,11 @@ class Field:
 class Declared:
     """A frozen value whose class body names its fields; equal if of one class with equal fields."""
 
+    __slots__ = ("__dict__", "_hash")
+
     declared: ClassVar[dict[str, Field]] = {}
     """The fields, those of the base classes first."""
+    _hash: int
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
@@ -48,12 +51,14 @@ class Declared:
                     raise TypeError(f"{type(self).__name__} needs {name}")
                 values[name] = entry.default
         self.__dict__.update((name, values[name]) for name in declared)
+        # Layers are looked up far more often than they are made.
+        object.__setattr__(self, "_hash", hash((type(self), *self.__dict__.values())))
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
-        return hash((type(self), *self.__dict__.values()))
+        return self._hash
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed")

@@ -30,6 +30,7 @@ MOST_IMPLIED = 10
 
 LARGEST = 2**63 - 1
 COLOURS = {"rgb": 3, "gray": 1, "grey": 1, "rgba": 4}
+RELU = Relu()
 CONVENTION = "relu follows every hidden weight layer that says nothing else, as in the papers' tables"
 
 
@@ -358,7 +359,7 @@ class _Elaboration:
             if rule is None:
                 uncovered.append(leaf)
                 self._refuse_second_activation(leaf, after)
-                rule = (Relu(),), CONVENTION
+                rule = (RELU,), CONVENTION
             implied[index] = rule
         if uncovered and written_ones and not self.sheet.file.broken and not self.problems:
             self._complain_of_mixture(uncovered, written_ones)
