@@ -11,6 +11,7 @@ from lark import Lark
 
 from archc import grammar_tables, parse
 from archc.files import read_source
+from archc.tree_builder import TreeBuilder
 from conftest import ROOT
 
 PROGRAMS = Path(sys.executable).parent
@@ -45,7 +46,7 @@ def test_the_tables_are_those_of_the_grammar() -> None:
 @pytest.fixture(scope="module")
 def made() -> Lark:
     """The parser made from the grammar itself."""
-    return parse.make_parser(parse.read_grammar(), parse._Builder())
+    return parse.make_parser(parse.read_grammar(), TreeBuilder())
 
 
 @pytest.mark.parametrize("spec", sorted((ROOT / "specs").rglob("*.arch")), ids=lambda path: path.stem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass
 from functools import lru_cache
 from typing import Any
@@ -61,18 +61,18 @@ def name_layer(layer: Layer) -> Meaning:
             first = words[length - 1]
             kernel = Word(glued[2], first.end - len(glued[2]), first.end)
             return Meaning(Conv, words[length:], kernel)
-    raise BindError(_unknown(tuple(texts)), words[0])
+    as_written = words[0].text if isinstance(words[0], Word) else ""
+    raise BindError(_unknown(tuple(texts), as_written), words[0])
 
 
 @lru_cache(maxsize=4096)
-def _unknown(texts: tuple[str, ...]) -> OpError:
-    name = texts[0]
+def _unknown(texts: tuple[str, ...], name: str) -> OpError:
     if name == "x":
         return OpError("A0108", "a repeat says how often", "write `x3`, or `x(n)` for a parameter")
     if re.fullmatch(r"x\d+", name):
         return OpError("A0108", f"`{name[:40]}` repeats nothing", "a repeat comes after a layer: `conv-3-64 x2`")
     message = f"there is no layer `{name[:40]}`"
-    for guess in ("-".join(texts), "-".join(texts[:2]), name):
+    for guess in ("-".join(texts), "-".join(texts[:2]), texts[0]):
         hint = did_you_mean(guess.rstrip("-0123456789.x"), CATALOGUE)
         if hint:
             return OpError("A0201", message, hint)
@@ -183,13 +183,21 @@ def _improved(op: type[Op], entry: Any, error: OpError, expression: Expression, 
 def _unknown_option(op: type[Op], key: str, before: tuple[Layer, ...]) -> OpError:
     keys = [name for name in syntax(op) if name != reference_key(op)]
     for layer in reversed(before):
-        if key in syntax(name_layer(layer).op):
+        if key in _keys(layer):
             text = layer_text(layer)
             message = f"`{op.spelling}` has no `{key}`, but `{text}` has"
             return OpError("A0202", message, f"an option binds to the layer just before it: write `{text} {key}=…`")
     hint = did_you_mean(key, keys)
     known = f"it has {', '.join(keys)}" if keys else "it has no options"
-    return OpError("A0202", f"`{op.spelling}` has no option `{key}`", f"{hint} {known}".strip())
+    return OpError("A0202", f"`{op.spelling}` has no option `{key[:40]}`", f"{hint} {known}".strip())
+
+
+def _keys(layer: Layer) -> Collection[str]:
+    """The options that a layer has; none if nobody knows what it is."""
+    try:
+        return syntax(name_layer(layer).op)
+    except BindError:
+        return ()
 
 
 def layer_text(layer: Layer) -> str:
@@ -212,6 +220,7 @@ def says_hidden(layer: Layer) -> bool | None:
         if option.key.text == "hidden":
             value = option.value.text if isinstance(option.value, Word) else "…"
             if value not in ("yes", "no"):
-                raise BindError(OpError("A0206", f"`hidden` is yes or no, not `{show(value)}`"), option.value)
+                remedy = "`hidden=no` leaves a layer without an implied activation"
+                raise BindError(OpError("A0206", f"`hidden` is yes or no, not `{value[:40]}`", remedy), option.value)
             return value == "yes"
     return None

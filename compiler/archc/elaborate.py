@@ -286,6 +286,10 @@ class _Elaboration:
             return 1
         if isinstance(times, int) and (times > 0 or (times == 0 and not isinstance(item.times, Word))):
             return times
+        if isinstance(times, str):
+            remedy = did_you_mean(times, self.scope) or f"`param {times[:40]} = …` would give it a value"
+            self._complain("A0208", f"`{times[:40]}` has no value here", item.times, remedy)
+            return 1
         message = f"a layer cannot be repeated {show(times)} times"
         self._complain("A0108", message, item.times, "repeat it once or more, or delete it")
         return 1

@@ -65,7 +65,7 @@ def _number(expression: Expression, scope: Scope) -> int:
     value = evaluate(expression, scope)
     if isinstance(value, int):
         return value
-    if isinstance(expression, Word) and isinstance(value, str):
+    if isinstance(expression, Word) and isinstance(value, str) and expression.text not in scope:
         remedy = did_you_mean(value, scope) or f"`param {value[:40]} = …` would give it a value"
         raise OpError("A0208", f"`{value[:40]}` has no value here", remedy)
     raise OpError("A0206", f"arithmetic is on whole numbers, not `{value}`", "`//` divides and rounds down")

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from archc.bind import BindError, name_layer
+from archc.characters import SAME_AS, comment_start
 from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import Graph
 from archc.ops.declare import written
-from archc.parse import SAME_AS, comment_start
 from archc.tree import Default, File, Group, Hidden, Item, Layer, Row, Word
 
 INDENT = "  "

@@ -165,9 +165,7 @@ def explain_token(source: Source, text: str, start: int, end: int, accepts: set[
     near = before[-_NEAR:]
     if not piece.strip():
         return _line_ends(source, before, accepts)
-    if piece == "}":
-        if near.endswith(","):
-            return Diagnostic("A0107", "a layer is missing before `}`", span, "", "delete the comma or write the layer")
+    if piece == "}" and text.count("{", 0, start) <= text.count("}", 0, start):
         return Diagnostic("A0104", "`}` closes nothing", span, "no `{` is open here", "delete it")
     if piece == "," and (near.endswith((",", "{", "|")) or not near or near[-1] in "\r\n"):
         return Diagnostic("A0107", "a layer is missing before this comma", span, "", "delete one comma")

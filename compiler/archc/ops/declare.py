@@ -181,7 +181,7 @@ def _default(op: Op, name: str) -> Any:
 
 def _count(entry: Field, value: Literal) -> int:
     if not isinstance(value, int):
-        written_as = value if isinstance(value, float) else show(value)
+        written_as = "x".join(map(str, value)) if isinstance(value, tuple) else value
         raise OpError("A0206", f"`{_key(entry)}` is a whole number, not `{written_as}`")
     _within(_key(entry), value, entry.metadata["least"])
     return value
