@@ -153,7 +153,9 @@ class _Namer:
     def walk(self) -> Iterator[Placed]:
         yield from self._members(self.network.items, "", {}, numbered=False)
 
-    def _members(self, items: tuple[Item, ...], path: str, counts: dict[str, int], *, numbered: bool) -> Iterator[Placed]:
+    def _members(
+        self, items: tuple[Item, ...], path: str, counts: dict[str, int], *, numbered: bool
+    ) -> Iterator[Placed]:
         for item in items:
             if item.is_group:
                 yield from self._group(item, path, counts, numbered=numbered)
@@ -228,9 +230,7 @@ def _slid(kernel: Shape, stride: Shape, pad: Shape, channels: int = 0, *, ceil: 
     def shape(x: Shape) -> Shape | None:
         if len(x) != 3:
             return None
-        sides = [
-            _windows(size, k, s, p, ceil=ceil) for size, k, s, p in zip(x[1:], kernel, stride, pad, strict=True)
-        ]
+        sides = [_windows(size, k, s, p, ceil=ceil) for size, k, s, p in zip(x[1:], kernel, stride, pad, strict=True)]
         return (channels or x[0], *sides) if min(sides) > 0 else None
 
     return shape
@@ -372,7 +372,9 @@ def _dense(draw: Draw, x: Shape) -> Atom:
     tail = " hidden=no" * exempt
     if draw(st.booleans()):
         return Atom(f"FC-{number}{tail}", lambda y: (channels,), "FC", "fc", weighted=True, exempt=exempt)
-    return Atom(f"linear-{number}{tail}", lambda y: (channels, *y[1:]), "linear", "linear", weighted=True, exempt=exempt)
+    return Atom(
+        f"linear-{number}{tail}", lambda y: (channels, *y[1:]), "linear", "linear", weighted=True, exempt=exempt
+    )
 
 
 ACTIVATIONS = {
@@ -414,11 +416,9 @@ def _rearranged(draw: Draw, x: Shape) -> Atom:
 
 def _layer_for(draw: Draw, x: Shape, *, bare: bool) -> Atom:
     """A layer that fits a shape; without activations if `bare`."""
-    makers = [_dense, _keeping, _rearranged]
-    if not bare:
-        makers += [_activation, _activation]
+    makers = [_dense, _keeping, _rearranged] + [_activation] * (0 if bare else 3)
     if len(x) == 3:
-        makers += [_conv, _conv, _conv, _deconv, _pool, _pool, _resized]
+        makers += [_conv] * 4 + [_deconv] + [_pool] * 3 + [_resized] * 3
     atom: Atom = draw(st.sampled_from(makers))(draw, x)
     y = atom.shape(x)
     if y is None or prod(y) > MOST_VALUES or max(y[1:], default=0) > LARGEST_SIDE:
@@ -469,7 +469,8 @@ def networks(draw: Draw, most_items: int = 6) -> Network:
     """A network of layers, groups, labels and repeats, with one of the ways to say what is implied."""
     hidden, rule = draw(st.sampled_from(HIDDEN))
     side = st.integers(1, 12)
-    source = draw(st.tuples(st.integers(1, 6), side, side) | st.tuples(st.integers(1, 40)))
+    maps = st.tuples(st.integers(1, 6), side, side)
+    source = draw(st.one_of(maps, maps, maps, st.tuples(st.integers(1, 40))))
     labels = iter(f"name{number}" for number in range(1, 1000))
 
     def items(x: Shape, depth: int, *, may_label: bool) -> tuple[tuple[Item, ...], Shape]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import archc
-from archc import characters, elaborate, evaluate, files, sheet, syntax_errors
+from archc import characters, evaluate, files, sheet, syntax_errors, unroll
 from archc.cli.commands import COMMANDS
 from archc.compile import compile_source
 from archc.diagnostics import MOST_SHOWN, Refusal
@@ -211,7 +211,7 @@ def test_the_table_of_errors_is_complete() -> None:
 def test_the_limits_are_those_of_the_sources() -> None:
     limits = {row[0].partition(" (")[0]: row[1] for row in rows(LANGUAGE, "what", "at most", "error")}
     assert limits["a file"] == f"{files.LARGEST_SOURCE // 1024} KiB"
-    assert limits["layers, repeats unrolled, implied ones not counted"] == f"{elaborate.MOST_LAYERS:,}"
+    assert limits["layers, repeats unrolled, implied ones not counted"] == f"{unroll.MOST_LAYERS:,}"
     assert limits["digits of a number, and of a result of arithmetic"] == str(evaluate.MOST_DIGITS)
     assert limits["braces and parentheses inside one another"] == str(characters.DEEPEST)
     assert limits["characters of a network's or a column's name, or of a label"] == str(sheet.LONGEST_NAME)
@@ -221,8 +221,8 @@ def test_the_limits_are_those_of_the_sources() -> None:
 
 def test_the_limits_are_kept() -> None:
     head = "input 4\n"
-    assert codes_of(f"{head}relu x{elaborate.MOST_LAYERS}") == []
-    assert codes_of(f"{head}relu x{elaborate.MOST_LAYERS + 1}") == ["A0401"]
+    assert codes_of(f"{head}relu x{unroll.MOST_LAYERS}") == []
+    assert codes_of(f"{head}relu x{unroll.MOST_LAYERS + 1}") == ["A0401"]
     deep = characters.DEEPEST
     assert codes_of(head + "{ " * deep + "relu" + " }" * deep) == []
     assert codes_of(head + "{ " * (deep + 1) + "relu" + " }" * (deep + 1)) == ["A0405"]

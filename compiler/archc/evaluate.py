@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from archc.diagnostics import Diagnostic, did_you_mean
+from archc.diagnostics import did_you_mean
 from archc.ir import OpError
 from archc.ops.declare import Literal
 from archc.tree import Arithmetic, Expression, Word
@@ -92,8 +92,3 @@ def _apply(operator: str, operands: list[int]) -> int:
     if abs(result) >= 10**MOST_DIGITS:
         raise OpError("A0402", "the result is too large", f"at most {MOST_DIGITS} digits")
     return result
-
-
-def flaw(error: OpError, span: object, **more: object) -> Diagnostic:
-    """What an OpError says, at a place."""
-    return Diagnostic(error.code, error.message, span, help=error.help, **more)  # type: ignore[arg-type]

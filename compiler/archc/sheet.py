@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
+from archc.complaints import Complaints
 from archc.diagnostics import Diagnostic, Note
 from archc.tree import (
     Cell,
@@ -70,12 +71,8 @@ def column_names(file: File) -> tuple[str, ...]:
 
 @dataclass
 class _Reader:
-    file: File
-    problems: list[Diagnostic] = field(default_factory=list)
+    complaints: Complaints
     columns: Columns | None = None
-
-    def complain(self, code: str, message: str, part: object, help: str = "", *notes: Note) -> None:
-        self.problems.append(Diagnostic(code, message, self.file.span(part), "", help, notes))
 
     def cells(self, cells: tuple[T, ...], part: object) -> None:
         """Refuse a number of cells that is neither one nor the number of columns."""
@@ -83,12 +80,14 @@ class _Reader:
             return
         if self.columns is None:
             remedy = "a `columns A | B` line before it makes a table; `,` puts one layer after another"
-            self.complain("A0110", "`|` separates the cells of a table, and this file has no columns", part, remedy)
+            self.complaints.say(
+                "A0110", "`|` separates the cells of a table, and this file has no columns", part, remedy
+            )
             return
         names = ", ".join(word.text for word in self.columns.names)
         remedy = f"one cell for each of {names}, `-` where a column has nothing; or a single cell for all"
-        columns = Note(self.file.span(self.columns), f"{len(self.columns.names)} columns here")
-        self.complain("A0110", f"{len(cells)} cells for {len(self.columns.names)} columns", part, remedy, columns)
+        columns = Note(self.complaints.file.span(self.columns), f"{len(self.columns.names)} columns here")
+        self.complaints.say("A0110", f"{len(cells)} cells for {len(self.columns.names)} columns", part, remedy, columns)
 
     def rows(self, rows: tuple[Row, ...]) -> None:
         for row in rows:
@@ -96,7 +95,7 @@ class _Reader:
             if len(row.cells) > 1 and row.cells[0].items and row.cells[0].items[0].label:
                 label = row.cells[0].items[0].label
                 remedy = f"name the whole row with braces: `{label.text}: {{ … | … }}`"
-                self.complain("A0111", f"the label `{label.text}` would name one column only", label, remedy)
+                self.complaints.say("A0111", f"the label `{label.text}` would name one column only", label, remedy)
             for cell in row.cells:
                 for item in cell.items:
                     if isinstance(item.body, Group):
@@ -105,7 +104,7 @@ class _Reader:
 
 def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
     """One sheet for each column (one in all without a table), and what is wrong with the statements."""
-    reader = _Reader(file)
+    reader = _Reader(Complaints(file))
     once: dict[type, object] = {}
     for statement in file.statements:
         if isinstance(statement, Title | Columns | Input):
@@ -115,22 +114,24 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
             _check_columns(reader, statement)
         elif isinstance(statement, Title) and (not statement.name or len(statement.name) > LONGEST_NAME):
             remedy = "write it as in `network VGG-E`" if not statement.name else "shorten it"
-            reader.complain("A0112", f"a network's name has 1 to {LONGEST_NAME} characters", statement, remedy)
+            reader.complaints.say("A0112", f"a network's name has 1 to {LONGEST_NAME} characters", statement, remedy)
     rows: list[Row] = []
     for statement in file.statements:
         match statement:
             case Row() if keyword := _keyword_alone(statement):
                 remedy = f"a `{keyword}` line goes on: `{EXAMPLES[keyword]}`"
-                reader.complain("A0112", f"`{keyword}` is followed by nothing", statement, remedy)
+                reader.complaints.say("A0112", f"`{keyword}` is followed by nothing", statement, remedy)
             case Row():
                 rows.append(statement)
             case Input() if rows and not file.broken:
-                reader.complain("A0113", "the input is said before the first layer", statement, "move this line up")
+                reader.complaints.say(
+                    "A0113", "the input is said before the first layer", statement, "move this line up"
+                )
             case Hidden(cells=cells) | Default(cells=cells) | Param(cells=cells) | Expect(cells=cells):
                 reader.cells(cells, statement)
     reader.rows(tuple(rows))
-    if reader.problems:
-        return (), tuple(reader.problems)
+    if reader.complaints.found:
+        return (), tuple(reader.complaints.found)
     names = reader.columns.names if reader.columns else (Word("", 0, 0),)
     return tuple(_sheet(file, once, tuple(rows), word.text, index) for index, word in enumerate(names)), ()
 
@@ -170,21 +171,23 @@ def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Col
     first = once.setdefault(type(statement), statement)
     if first is not statement:
         what = {Title: "network", Columns: "columns", Input: "input"}[type(statement)]
-        note = Note(reader.file.span(first), "the first one")
-        reader.complain("A0114", f"a file has one `{what}` line", statement, "delete one of the two", note)
+        note = Note(reader.complaints.file.span(first), "the first one")
+        reader.complaints.say("A0114", f"a file has one `{what}` line", statement, "delete one of the two", note)
 
 
 def _check_columns(reader: _Reader, columns: Columns) -> None:
     if len(columns.names) > MOST_COLUMNS:
         message = f"a table of {len(columns.names):,} columns, and {MOST_COLUMNS} are allowed"
-        reader.complain("A0115", message, columns, "spread them over several files")
+        reader.complaints.say("A0115", message, columns, "spread them over several files")
         return
     seen: dict[str, Word] = {}
     for word in columns.names:
         if not word.text or len(word.text) > LONGEST_NAME:
-            reader.complain("A0115", "a column has no name", columns, "`columns A | B | C`, without `|` at the end")
+            reader.complaints.say(
+                "A0115", "a column has no name", columns, "`columns A | B | C`, without `|` at the end"
+            )
             return
         if word.text.lower() in seen:
-            note = Note(reader.file.span(seen[word.text.lower()]), "the first one")
-            reader.complain("A0115", f"two columns are called `{word.text}`", word, "rename one", note)
+            note = Note(reader.complaints.file.span(seen[word.text.lower()]), "the first one")
+            reader.complaints.say("A0115", f"two columns are called `{word.text}`", word, "rename one", note)
         seen[word.text.lower()] = word
