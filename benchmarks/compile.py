@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from machine import describe, options, write
-
 from archc.cli import main as archc
+from machine import describe, options, write
 
 LAYERS = (1_250, 2_500, 5_000, 10_000)
 

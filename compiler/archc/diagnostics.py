@@ -7,6 +7,7 @@ A06 files, A07 what a machine lacks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -74,6 +75,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
+def shortened(text: str) -> str:
+    """Text whose quoted pieces fit a line: nobody reads a name of ten thousand letters."""
+    return _ENDLESS.sub(r"`\1…`", text) if len(text) > LONGEST_QUOTED else text
+
+
+LONGEST_QUOTED = 120
+_ENDLESS = re.compile(rf"`([^`]{{{LONGEST_QUOTED}}})[^`]+`")
+
+
 def _escaped(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
@@ -130,7 +140,7 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
 
     strong = RED if diagnostic.severity == "error" else YELLOW
     head = paint(strong, f"{diagnostic.severity}[{diagnostic.code}]")
-    lines = [f"{head}{paint(BOLD, ': ' + printable(diagnostic.message))}"]
+    lines = [f"{head}{paint(BOLD, ': ' + printable(shortened(diagnostic.message)))}"]
     if diagnostic.span is not None:
         marks = [Note(diagnostic.span, diagnostic.label), *diagnostic.notes]
         numbers = [mark.span.source.position(mark.span.start)[0] for mark in marks]
@@ -146,10 +156,10 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
                 lines.append(paint(BLUE, f"{'…':>{gutter}}"))
             if previous is None or number != numbers[previous]:
                 lines.append(f"{paint(BLUE, f'{number:>{gutter}} | ')}{shown}")
-            tail = f" {printable(mark.label)}" if mark.label else ""
+            tail = f" {printable(shortened(mark.label))}" if mark.label else ""
             lines.append(f"{paint(BLUE, ' ' * gutter + ' | ')}{paint(strong if index == 0 else BLUE, under + tail)}")
     if diagnostic.help:
-        lines.append(f"{paint(BOLD, 'help')}: {printable(diagnostic.help)}")
+        lines.append(f"{paint(BOLD, 'help')}: {printable(shortened(diagnostic.help))}")
     return "\n".join(lines)
 
 

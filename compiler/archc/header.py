@@ -126,7 +126,7 @@ class _Reader:
                 try:
                     read(keys[key], evaluate(option.value, self.scope))
                 except OpError as error:
-                    self.complaints.blame(error, option.value)
+                    self.complaints.blame(error, option.value, f"an option of every `{op.spelling}`")
             self.defaults[op] = tuple(option for option in options if option.key.text in keys)
 
     def read_hidden(self) -> None:
