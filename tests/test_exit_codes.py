@@ -21,10 +21,7 @@ from hypothesis import strategies as st
 
 from archc.cli import main
 from archc.diagnostics import Refusal
-from archc.diagram import render
-from archc.files import read_source, write_text
-from archc.run.check_source import import_torch
-from archc.run.images import read_image
+from archc.files import read_source
 from conftest import ROOT
 
 ARCHC = Path(sys.executable).parent / "archc"
@@ -180,9 +177,6 @@ def test_the_worst_of_several_files_decides(check: Check, tmp_path: Path) -> Non
     assert check(tmp_path / "wrong.arch", tmp_path / "gone.arch", LENET).status == 2
 
 
-# What the machine, or a folder, lacks. Each code in the words of the one who has to act on it.
-
-
 def test_a_file_that_fails_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.arch"
 
@@ -193,58 +187,3 @@ def test_a_file_that_fails_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(Refusal) as refusal:
         read_source(path)
     assert (refusal.value.diagnostics[0].code, refusal.value.status) == ("A0608", 2)
-
-
-def test_a_file_that_fails_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "net.arch"
-
-    def fail(source: str, target: str) -> None:
-        raise OSError(5, "Input/output error", source, None, target)
-
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(Refusal) as refusal:
-        write_text(path, "input 8")
-    assert (refusal.value.diagnostics[0].code, refusal.value.status) == ("A0614", 2)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_98_a_file_that_archc_did_not_write_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = tmp_path / "net.arch"
-    spec.write_bytes(RIGHT)
-    words = ["build", str(spec), "--emit", "pytorch", "--weights", "none", "-o", str(tmp_path / "out")]
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "net.py").write_text("# mine\n")
-    assert main(words) in (1, 2)
-    assert "error[A0616]" in capsys.readouterr().err
-    assert (tmp_path / "out" / "net.py").read_text() == "# mine\n"
-
-
-def test_a_picture_of_no_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["diagram", str(LENET), "-o", str(tmp_path / "net.svgg")]) == 2
-    said = capsys.readouterr().err
-    assert "error[A0617]" in said
-    assert "did you mean `svg`?" in said
-
-
-def test_124_no_engine_and_an_engine_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Refusal) as failed:
-        render.render("digraph {", "svg")
-    assert (failed.value.diagnostics[0].code, failed.value.status) == ("A0703", 2)
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(Refusal) as missing:
-        render.render("digraph {}", "svg")
-    assert (missing.value.diagnostics[0].code, missing.value.status) == ("A0702", 2)
-    assert "pip install" in missing.value.diagnostics[0].help
-
-
-def test_124_pytorch_and_pillow_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("torch", "PIL"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(Refusal) as torch:
-        import_torch()
-    with pytest.raises(Refusal) as pillow:
-        read_image(tmp_path / "x.png", (3, 8, 8))
-    assert [caught.value.diagnostics[0].code for caught in (torch, pillow)] == ["A0715", "A0716"]
-    assert "archc-nn[torch]" in torch.value.diagnostics[0].help
-    assert "archc-nn[run]" in pillow.value.diagnostics[0].help
