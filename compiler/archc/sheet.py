@@ -119,7 +119,7 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
     for statement in file.statements:
         match statement:
             case Row() if keyword := _keyword_alone(statement):
-                remedy = f"a `{keyword}` line goes on: `{EXAMPLES[keyword]}`"
+                remedy = f"write more on the line: `{EXAMPLES[keyword]}`"
                 reader.complaints.say("A0112", f"`{keyword}` is followed by nothing", statement, remedy)
             case Row():
                 rows.append(statement)
