@@ -96,7 +96,8 @@ class _Reader:
             self.complaints.say("A0117", f"`{show(size)}` is no input size", line.size, remedy)
             return None
         if line.colour is not None and (len(numbers) != 2 or line.colour.text.lower() not in COLOURS):
-            remedy = did_you_mean(line.colour.text, ("RGB", "gray", "RGBA")) or "`RGB` or `gray` stands after height x width alone"
+            hint = did_you_mean(line.colour.text, ("RGB", "gray", "RGBA"))
+            remedy = hint or "`RGB` or `gray` stands after height x width alone"
             message = f"`{line.colour.text}` cannot say the channels of an input of {show_size(numbers)}"
             self.complaints.say("A0117", message, line.colour, remedy)
             return None

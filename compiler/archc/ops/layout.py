@@ -34,7 +34,8 @@ class Reshape(Op):
         target = (self.to[2], self.to[0], self.to[1]) if len(self.to) == 3 else self.to
         if prod(target) != prod(inputs[0]):
             have, want = prod(inputs[0]), prod(target)
-            raise OpError("A0307", f"the {have:,} values of {people(inputs[0])} cannot fill the {want:,} of {people(target)}")
+            message = f"the {have:,} values of {people(inputs[0])} cannot fill the {want:,} of {people(target)}"
+            raise OpError("A0307", message)
         return target
 
 
