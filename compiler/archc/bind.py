@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from archc.diagnostics import did_you_mean
 from archc.evaluate import Scope, evaluate, literal
@@ -33,8 +33,7 @@ class BindError(Exception):
         self.part = part
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """The operation that a layer's name means, and the arguments left for it."""
 
     op: type[Op]
@@ -50,11 +49,11 @@ def name_layer(layer: Layer) -> Meaning:
     for word in words[:_LONGEST_NAME]:
         if not isinstance(word, Word):
             break
-        texts.append(word.text.lower())
-    for length in range(len(texts), 0, -1):
-        op = CATALOGUE.get("-".join(texts[:length]))
-        if op is not None:
-            return Meaning(op, words[length:])
+        texts.append(word.text)
+    op, length = _longest_name("-".join(texts))
+    if op is not None:
+        return Meaning(op, words[length:])
+    texts = [text.lower() for text in texts]
     for length in range(len(texts), 0, -1):
         glued = _GLUED.fullmatch("-".join(texts[:length]))
         if glued and CATALOGUE.get(glued[1]) is Conv:
@@ -63,6 +62,17 @@ def name_layer(layer: Layer) -> Meaning:
             return Meaning(Conv, words[length:], kernel)
     as_written = words[0].text if isinstance(words[0], Word) else ""
     raise BindError(_unknown(tuple(texts), as_written), words[0])
+
+
+@lru_cache(maxsize=4096)
+def _longest_name(text: str) -> tuple[type[Op] | None, int]:
+    """The layer whose name a text begins with, and of how many words that name is."""
+    words = text.lower().split("-")
+    for length in range(len(words), 0, -1):
+        op = CATALOGUE.get("-".join(words[:length]))
+        if op is not None:
+            return op, length
+    return None, 0
 
 
 @lru_cache(maxsize=4096)

@@ -51,5 +51,5 @@ def run(options: argparse.Namespace) -> int:
     elif status == 0:
         layers = sum(len(graph.nodes) for graph in networks)
         what = f"{networks[0].name} is" if len(networks) == 1 else f"{len(networks)} networks are"
-        print(f"{what} right: {layers:,} layers")
+        print(f"{what} right: {layers:,} layer{'s' if layers != 1 else ''}")
     return status
