@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,12 +253,72 @@ def test_trained_weights_are_never_overwritten(run: Run) -> None:
     assert all(np.array_equal(kept[name], tensors[name]) for name in tensors)
     assert run("verify", "build/mlp").status == 0
     before = weights.read_bytes()
-    for words in (["--set", "classes=7"], ["--weights", "other.safetensors"]):
-        shutil.copy(weights, "other.safetensors")
+    save_file({name: value + 1 for name, value in tensors.items()}, "other.safetensors")
+    for words in (["--set", "classes=7"], ["--weights", "other.safetensors"], ["--weights", "init"]):
         refused = run("build", MLP, *words)
-        assert refused.status == 1
+        assert refused.status == 2
         assert "A0508" in refused.err
         assert weights.read_bytes() == before
+
+
+def test_the_same_weights_may_be_given_twice(run: Run) -> None:
+    run("build", MLP, "-o", "first", "--seed", "3")
+    for _ in range(2):
+        assert run("build", MLP, "--weights", "first/mlp.safetensors", "-o", "copy").status == 0
+
+
+def test_two_networks_do_not_share_a_folder(run: Run) -> None:
+    Path("pair.arch").write_text("columns a/b | a_b\ninput 9\nFC-3 | FC-4\n")
+    done = run("build", "pair.arch", "--emit", "pytorch")
+    assert done.status == 2
+    assert "A0618" in done.err
+    assert not Path("build").exists()
+    run("build", MLP, "-o", "here", "--emit", "summary")
+    other = run("build", LENET, "-o", "here", "--emit", "summary")
+    assert other.status == 2
+    assert "holds another network, from `mlp.arch`" in other.err
+    assert run("build", LENET, "-o", "here", "--emit", "summary", "--force").status == 0
+
+
+def test_columns_of_dots_stay_below_the_folder(run: Run) -> None:
+    Path("dots.arch").write_text("columns . | b\ninput 9\nFC-3 | FC-4\n")
+    assert run("build", "dots.arch", "-o", "out", "--emit", "summary").status == 0
+    assert {path.name for path in Path("out").iterdir()} == {"_", "b"}
+
+
+def test_a_spec_named_like_a_module_does_not_hide_it(run: Run) -> None:
+    for name in ("torch", "random", "class"):
+        Path(f"{name}.arch").write_text("input 9\nFC-3\n")
+        assert run("build", f"{name}.arch", "--emit", "pytorch", "--weights", "none").status == 0
+        assert Path(f"build/{name}_net/{name}_net.py").exists()
+
+
+def test_weights_are_written_for_those_who_need_them(run: Run) -> None:
+    run("build", MLP, "--emit", "summary", "-o", "numbers")
+    assert not Path("numbers/mlp.safetensors").exists()
+
+
+def test_channels_first_is_warned_of(run: Run) -> None:
+    Path("first.arch").write_text("input 3x224x224\nconv-3-8\n")
+    said = run("check", "first.arch")
+    assert said.status == 0
+    assert "warning[A0120]" in said.err
+    assert "`input 224x224x3`?" in said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", LENET, "--seed", "1", "--seed", "2"],
+        ["check", LENET, "--column", "A", "--column=B"],
+        ["check", LENET, "--set", "classes=1", "--set", "classes=2"],
+        ["explain", LENET, "--layer", "conv1", "--layer", "fc1"],
+    ],
+)
+def test_an_option_given_twice_is_refused(run: Run, words: list[str]) -> None:
+    done = run(*words)
+    assert done.status == 2
+    assert "twice" in done.err
 
 
 def test_weights_from_a_file_are_used_and_must_fit(run: Run) -> None:
@@ -329,6 +388,37 @@ def test_verify_notices_another_source(run: Run) -> None:
     done = run("verify", "build/lenet5")
     assert done.status == 1
     assert "FAIL" in done.out.upper()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01 no model"])
+def test_verify_of_a_broken_model_says_so(run: Run, content: bytes) -> None:
+    run("build", MLP)
+    Path("build/mlp/mlp.onnx").write_bytes(content)
+    done = run("verify", "build/mlp")
+    assert done.status in (1, 2)
+    assert "A0507" in done.err
+
+
+def test_missing_weights_and_tables_are_told_apart(run: Run) -> None:
+    run("build", MLP, "--weights", "none")
+    Image.new("L", (28, 28)).save("blank.png")
+    assert "--weights none" in run("run", "build/mlp", "blank.png").err
+    Path("pair.arch").write_text("columns a | b\ninput 9\nFC-3 | FC-4\n")
+    run("build", "pair.arch")
+    assert "build/pair/a" in run("verify", "build/pair").err
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    for command in (["summary", MLP], ["--help"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([ARCHC, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 2
+        assert "cannot be written" in done.stderr
+        assert "Traceback" not in done.stderr
+    closed = subprocess.run(f"'{ARCHC}' check '{MLP}' >&-", shell=True, capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
 
 
 def test_verify_of_a_folder_takes_no_options_of_a_spec(run: Run) -> None:

@@ -100,7 +100,7 @@ def test_truncated_weights_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_missing_weights_are_told(folder: Path, tmp_path: Path) -> None:
     damaged = copied(folder, tmp_path)
     (damaged / "small.safetensors").unlink()
-    with pytest.raises(FileProblem, match=r"there is no file .*small\.safetensors"):
+    with pytest.raises(FileProblem, match=r"the weights .*small\.safetensors. are missing"):
         open_session(damaged, "cpu")
 
 

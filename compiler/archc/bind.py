@@ -226,6 +226,9 @@ def _numbers(count: int) -> str:
 
 def says_hidden(layer: Layer) -> bool | None:
     """What a layer says of itself with `hidden=yes` or `hidden=no`; raises BindError for another word."""
+    said = [option for option in layer.options if option.key.text == "hidden"]
+    if len(said) > 1:
+        raise BindError(OpError("A0205", "`hidden` is given twice", "keep one of the two"), said[1])
     for option in layer.options:
         if option.key.text == "hidden":
             value = option.value.text if isinstance(option.value, Word) else "…"

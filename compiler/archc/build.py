@@ -7,8 +7,10 @@ nothing else: a source that somebody edited stays, and so do weights that somebo
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,11 +21,13 @@ from typing import Literal
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import FileProblem, ensure_folder, reading, write_bytes
 from archc.ir import Graph, OpError
-from archc.weights import adopt, check, is_initial, layout, write_initial
+from archc.weights import adopt, check, is_initial, layout, same_tensors, write_initial
 
 EMITS = ("pytorch", "onnx", "diagram", "summary")
 """What can be left out; all of it is written unless said otherwise."""
 MANIFEST = ".archc.json"
+TAKEN = {*sys.stdlib_module_names, *keyword.kwlist, "torch", "numpy", "safetensors", "onnx", "onnxruntime", "archc"}
+"""Names that a module in the same folder would hide from the generated source."""
 PICTURES: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
 
 Progress = Callable[[str, int, int], None]
@@ -37,8 +41,8 @@ class Order:
     folder: Path
     stem: str
     emit: tuple[str, ...] = EMITS
-    weights: str = "init"
-    """`init`, `none`, or the path of a `.safetensors` file."""
+    weights: str = ""
+    """`init`, `none`, or the path of a `.safetensors` file; empty for `init` that keeps trained weights."""
     seed: int = 0
     force: bool = False
 
@@ -57,7 +61,9 @@ class Built:
 def file_stem(name: str, column: str = "") -> str:
     """A name for files that is also a Python module's: `VGG.arch`, column `A-LRN` give `vgg_a_lrn`."""
     stem = re.sub(r"\W+", "_", f"{name}_{column}" if column else name, flags=re.ASCII).strip("_").lower()
-    return stem if stem and not stem[0].isdigit() else f"net_{stem}".rstrip("_")
+    if not stem or stem[0].isdigit():
+        stem = f"net_{stem}".rstrip("_")
+    return f"{stem}_net" if stem in TAKEN else stem
 
 
 def build(graph: Graph, order: Order, progress: Progress | None = None) -> Built:
@@ -65,17 +71,18 @@ def build(graph: Graph, order: Order, progress: Progress | None = None) -> Built
     notes: list[str] = []
     folder = ensure_folder(order.folder)
     outputs = dict(_outputs(graph, order, notes, progress))
-    known = _read_manifest(folder)
+    origin, known = _read_manifest(folder)
     if not order.force:
+        _refuse_another_network(graph, folder, origin)
         _refuse_foreign(folder, outputs, known)
     new = {name: [sha256(data).hexdigest()] for name, data in outputs.items()}
     both = {name: sorted({*known.get(name, []), *new.get(name, [])}) for name in {**known, **new}}
     weights = folder / f"{order.stem}.safetensors"
     _write_weights(graph, order, weights, notes, progress)
-    _write_manifest(folder, both)
+    _write_manifest(graph, folder, both)
     for name, data in outputs.items():
         write_bytes(folder / name, data)
-    _write_manifest(folder, {**known, **new})
+    _write_manifest(graph, folder, {**known, **new})
     files = [folder / name for name in outputs]
     if weights.exists() and order.weights != "none":
         files.append(weights)
@@ -150,18 +157,19 @@ def _summaries(graph: Graph, order: Order) -> Mapping[str, bytes]:
 
 
 def _write_weights(graph: Graph, order: Order, path: Path, notes: list[str], progress: Progress | None) -> None:
-    if order.weights == "none":
+    if order.weights == "none" or not {"pytorch", "onnx"} & set(order.emit):
         return
     trained = path.exists() and not is_initial(path)
     step = _stepper(progress, f"weights of {graph.name}")
-    if order.weights != "init":
+    if order.weights not in ("", "init"):
         source = Path(order.weights)
-        if trained and not (source.exists() and source.samefile(path)):
-            message = f"`{path}` holds trained weights, which a build does not overwrite"
-            raise Refusal([Diagnostic("A0508", message, help="move that file away, or build elsewhere with `-o`")])
+        if trained and not same_tensors(source, path):
+            raise _trained(path)
         _need_room(graph, path)
         adopt(source, graph, path, step)
         return
+    if trained and order.weights == "init":
+        raise _trained(path)
     if trained:
         _keep(graph, path, notes)
         return
@@ -176,10 +184,15 @@ def _keep(graph: Graph, path: Path, notes: list[str]) -> None:
     except Refusal as refusal:
         message = f"`{path}` holds trained weights of another network, which a build does not overwrite"
         remedy = "move that file away, or build elsewhere with `-o`"
-        raise Refusal([Diagnostic("A0508", message, help=remedy), *refusal.diagnostics]) from None
+        raise Refusal([Diagnostic("A0508", message, help=remedy), *refusal.diagnostics], status=2) from None
     if header.layout.digest != layout(graph).digest:
         adopt(path, graph, path)
     notes.append(f"kept the trained weights in `{path}`")
+
+
+def _trained(path: Path) -> Refusal:
+    message = f"`{path}` holds trained weights, which a build does not overwrite"
+    return Refusal([Diagnostic("A0508", message, help="move that file away, or build elsewhere with `-o`")], status=2)
 
 
 def _need_room(graph: Graph, path: Path) -> None:
@@ -196,22 +209,38 @@ def _stepper(progress: Progress | None, what: str) -> Callable[[int, int], None]
 # What archc wrote here before.
 
 
-def _read_manifest(folder: Path) -> dict[str, list[str]]:
+def _origin(graph: Graph) -> str:
+    """Which network of which file a folder holds."""
+    return " ".join(filter(None, (Path(graph.file).name, graph.column)))
+
+
+def _read_manifest(folder: Path) -> tuple[str, dict[str, list[str]]]:
     path = folder / MANIFEST
     if not path.exists():
-        return {}
+        return "", {}
     with reading(path) as stream:
         data = stream.read()
     try:
-        files = json.loads(data)["files"]
-        return {str(name): [str(digest) for digest in digests] for name, digests in files.items()}
+        manifest = json.loads(data)
+        files = {str(name): [str(digest) for digest in digests] for name, digests in manifest["files"].items()}
+        return str(manifest.get("network", "")), files
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return "", {}
 
 
-def _write_manifest(folder: Path, files: Mapping[str, list[str]]) -> None:
-    text = json.dumps({"about": "files that archc wrote here", "files": dict(sorted(files.items()))}, indent=1)
+def _write_manifest(graph: Graph, folder: Path, files: Mapping[str, list[str]]) -> None:
+    about = {"about": "files that archc wrote here", "network": _origin(graph), "files": dict(sorted(files.items()))}
+    text = json.dumps(about, indent=1)
     write_bytes(folder / MANIFEST, (text + "\n").encode())
+
+
+def _refuse_another_network(graph: Graph, folder: Path, origin: str) -> None:
+    """Two networks in one folder would share a summary, and be taken for each other."""
+    if origin in ("", _origin(graph)):
+        return
+    message = f"`{folder}` holds another network, from `{origin}`"
+    remedy = "build elsewhere with `-o`, or take that folder over with `--force`"
+    raise Refusal([Diagnostic("A0618", message, help=remedy)], status=2)
 
 
 def _refuse_foreign(folder: Path, outputs: Mapping[str, bytes], known: Mapping[str, list[str]]) -> None:

@@ -107,6 +107,12 @@ class _Reader:
             return None
         if line.colour is not None:
             numbers = (*numbers, COLOURS[line.colour.text.lower()])
+        if len(numbers) == 3 and numbers[0] in (1, 3) and numbers[1] == numbers[2] > 4:
+            height, width, channels = numbers
+            message = f"this input is {height} high, {width} wide and has {channels} channels"
+            remedy = f"sizes are height x width x channels: `input {width}x{channels}x{height}`?"
+            span = self.complaints.file.span(line.size)
+            self.complaints.add(Diagnostic("A0120", message, span, help=remedy, severity="warning"))
         shape = (numbers[2], numbers[0], numbers[1]) if len(numbers) == 3 else numbers
         return Value("input", shape)
 

@@ -89,7 +89,8 @@ def _complain_of_mixture(bare: list[Leaf], written_ones: list[Leaf], complaints:
             f"some hidden layers have their activation written and others have none{more}",
             complaints.file.span(places[0]),
             "in all its turns but the last, nothing follows this one" if turns else "nothing follows this one",
-            "`hidden = relu` above gives every bare one a ReLU; `hidden = none` leaves them as they are",
+            "`hidden = relu` above gives every bare one a ReLU; `hidden = none` leaves them as they are; "
+            "`hidden=no` exempts one layer",
             tuple(notes),
         )
     )

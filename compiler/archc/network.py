@@ -108,7 +108,7 @@ class Network:
         folder: str | os.PathLike[str] | None = None,
         *,
         emit: tuple[str, ...] | None = None,
-        weights: str = "init",
+        weights: str = "",
         seed: int = 0,
         force: bool = False,
     ) -> Built:

@@ -30,6 +30,10 @@ _EXPECTED = {
     "NOTHING": "`-` for an empty cell",
 }
 
+_NUMBERS = "write `61706`, `61.7k` or `143.67M`"
+_OPTIONS = ("stride", "pad", "padding", "kernel", "channels", "groups", "dilation", "bias", "eps")
+"""Words that are surely meant as options where a number follows them."""
+
 _NEAR = 64
 """Characters before a mistake that are looked at; an endless word is not read to its beginning."""
 
@@ -116,6 +120,16 @@ def _beside_blank(before: str, piece: str, span: Span) -> Diagnostic | None:
         what = "an option" if last[-1] == "=" else "a layer"
         joined = _cut(f"{last}{piece}")
         return Diagnostic("A0106", f"{what} is written without blanks", span, "a blank before it", f"write `{joined}`")
+    if piece[0].isdigit() and before.lstrip().startswith("expect"):
+        return Diagnostic(
+            "A0103", "a number is written without blanks", span, "", "write `61706`, `61.7k` or `143.67M`"
+        )
+    if piece[0].isdigit() and last == "x" and before.lstrip().startswith("input"):
+        return Diagnostic("A0106", "a size is written without blanks", span, "", "write it as in `224x224x3`")
+    if piece[0].isdigit() and re.fullmatch(r"[A-Za-z][A-Za-z-]*", last):
+        joined = _cut(f"{last}={piece}" if last in _OPTIONS else f"{last}-{piece}")
+        what = "an option" if last in _OPTIONS else "a layer"
+        return Diagnostic("A0106", f"{what} is written without blanks", span, "a blank before it", f"write `{joined}`")
     if piece[0].isdigit() and last == "x":
         return Diagnostic("A0106", "a repeat is written without blanks", span, "", f"write `x{_cut(piece)}`")
     if piece[0] == "=" and last:
@@ -134,6 +148,10 @@ def _stray_sign(before: str, piece: str, span: Span) -> Diagnostic | None:
     if piece[0] == "." and before[-1:].isdigit():
         return Diagnostic("A0103", "arithmetic is on whole numbers", span, "", "`//` divides and rounds down")
     if piece[0] == ":" and before[-1:].isalnum():
+        if re.search(r"[-.]\w*$", before):
+            return Diagnostic(
+                "A0103", "a label is letters, digits and `_`", span, "", "write it as in `my_layer: conv-3-64`"
+            )
         message = "a label stands at the start of an item"
         return Diagnostic("A0103", message, span, "", "write a comma before the label")
     if piece.startswith("->"):
@@ -167,6 +185,10 @@ def explain_token(source: Source, text: str, start: int, end: int, accepts: set[
         return _line_ends(source, before, accepts)
     if piece == "}" and text.count("{", 0, start) <= text.count("}", 0, start):
         return Diagnostic("A0104", "`}` closes nothing", span, "no `{` is open here", "delete it")
+    if piece == "," and re.search(r"expect[^\r\n]*=[ \t]*\d+$", near):
+        return Diagnostic(
+            "A0103", "a number is written without commas", span, "", "write `61706`, `61.7k` or `143.67M`"
+        )
     if piece == "," and (near.endswith((",", "{", "|")) or not near or near[-1] in "\r\n"):
         return Diagnostic("A0107", "a layer is missing before this comma", span, "", "delete one comma")
     if piece == "|" and (near.endswith(("|", "{")) or not near or near[-1] in "\r\n"):
@@ -202,6 +224,8 @@ def _misplaced_word(before: str, piece: str, span: Span, accepts: set[str]) -> D
         return Diagnostic("A0103", "nothing attaches to a group", span, "", comma)
     if re.fullmatch(r"[A-Za-z_]\w*:", piece):
         return Diagnostic("A0103", "a label stands at the start of an item", span, "", comma)
+    if piece == "//" and (not before or before[-1] in "\r\n"):
+        return Diagnostic("A0103", "a comment begins with `#`", span, "", "write `#` for `//`")
     if piece in ("+", "-", "*", "//"):
         remedy = "write it as in `param n = (2*m)` and `conv-3-(2*m)`"
         return Diagnostic("A0103", "arithmetic stands in parentheses", span, "", remedy)

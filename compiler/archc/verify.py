@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from archc.emit.onnx import read_metadata
 from archc.files import FileProblem, reading
 from archc.ir import Graph
 from archc.run.check_model import check_model, check_weights
@@ -37,6 +38,8 @@ def verify(
     if batch < 2:
         raise ValueError("batch is 2 or more, so that one example can be told from another")
     model = find_model(folder)
+    # Raises for what cannot be read, or is no model of archc, as `run` does.
+    read_metadata(model)
     said = expected(numbers if numbers is not None else _read_summary(model.with_name("summary.json")))
     build = Build(model, said)
     rows: list[Row] = []

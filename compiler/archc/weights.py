@@ -191,6 +191,22 @@ def adopt(
     return plan
 
 
+def same_tensors(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether two files hold the same tensors, to the byte, wherever in the file; raises as `read_header`."""
+    first, second = read_header(a), read_header(b)
+    shapes = [{entry.name: (entry.dtype, entry.shape) for entry in header.layout.entries} for header in (first, second)]
+    if shapes[0] != shapes[1]:
+        return False
+    with reading(a) as one, reading(b) as other:
+        for entry in first.layout.entries:
+            one.seek(first.layout.offset(entry.name))
+            other.seek(second.layout.offset(entry.name))
+            for mine, theirs in zip(_pieces(one, entry, str(a)), _pieces(other, entry, str(b)), strict=True):
+                if mine != theirs:
+                    return False
+    return True
+
+
 def verify_header(onnx_metadata: Mapping[str, str], path: str | os.PathLike[str]) -> None:
     """Makes sure that a weights file has its tensors where an ONNX model expects them.
 

@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 the network or the check has errors, 2 the command or a fi
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import os
 import sys
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     # A compiler makes many objects and few cycles: collecting less often halves its time.
     gc.set_threshold(100_000, 20, 20)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -33,9 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has what it wanted. Python would complain again at exit without this.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _tell(f"archc: the output cannot be written: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     except KeyboardInterrupt:
         print("\narchc: stopped", file=sys.stderr)
         return 130
+
+
+def _open_streams() -> None:
+    """A program that was started with its output closed writes to nowhere, and works all the same."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _tell(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:
@@ -71,15 +89,25 @@ def _guarded(command: object, options: object) -> int:
         return refusal.status
     except (BrokenPipeError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # the last line before the user: everything else is our mistake
-        if os.environ.get("ARCHC_DEBUG"):
+    except OSError as error:
+        # Files are opened where their names are known; what is left is the output.
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
             raise
-        from archc.diagnostics import printable
+        return _own_up(error)
+    except Exception as error:  # the last line before the user: everything else is our mistake
+        return _own_up(error)
 
-        what = printable(f"{type(error).__name__}: {error}")[:300]
-        print(f"archc: internal error, which is a mistake in archc: {what}", file=sys.stderr)
-        print("Please report it with the file that caused it; ARCHC_DEBUG=1 shows where it happened.", file=sys.stderr)
-        return 2
+
+def _own_up(error: Exception) -> int:
+    """Say that archc itself is wrong."""
+    if os.environ.get("ARCHC_DEBUG"):
+        raise error
+    from archc.diagnostics import printable
+
+    what = printable(f"{type(error).__name__}: {error}")[:300]
+    print(f"archc: internal error, which is a mistake in archc: {what}", file=sys.stderr)
+    print("Please report it with the file that caused it; ARCHC_DEBUG=1 shows where it happened.", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from archc.cli.commands import Parser, add_json, add_spec, load_networks, whole_number
 from archc.cli.terminal import Progress
+from archc.diagnostics import Diagnostic, Refusal
+from archc.network import Network
 
 EMITS = ("pytorch", "onnx", "diagram", "summary")
 
@@ -27,7 +29,10 @@ def parser() -> Parser:
         "--emit", metavar="KINDS", type=_kinds, action="extend", help=f"only some of {','.join(EMITS)} (comma between)"
     )
     made.add_argument(
-        "--weights", metavar="WHICH", default="init", help="`init` draws initial values, `none` writes none, or a FILE"
+        "--weights",
+        metavar="WHICH",
+        default="",
+        help="`init` draws initial values, `none` writes none, or a FILE; unless said, init where none are trained",
     )
     made.add_argument("--seed", type=whole_number, default=0, help="of the initial weights (0)")
     made.add_argument("--force", action="store_true", help="overwrite files that archc did not write")
@@ -51,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from archc.build import Order, build
 
     networks = load_networks(options)
+    _refuse_collisions(options, networks)
     progress = Progress()
     results = []
     for network in networks:
@@ -88,4 +94,16 @@ def _folder(options: argparse.Namespace, column: str) -> Path:
     place = Path(options.output) if options.output else Path("build", file_stem(stem))
     if not column or (options.output and options.column):
         return place
-    return place / "".join(char if char.isalnum() or char in "._-" else "_" for char in column).strip(".")
+    return place / ("".join(char if char.isalnum() or char in "._-" else "_" for char in column).strip(".") or "_")
+
+
+def _refuse_collisions(options: argparse.Namespace, networks: tuple[Network, ...]) -> None:
+    """Columns whose names differ in signs alone would be written over each other."""
+    seen: dict[str, str] = {}
+    for network in networks:
+        place = str(_folder(options, network.graph.column)).lower()
+        if place in seen:
+            message = f"the columns `{seen[place]}` and `{network.graph.column}` would be built into one folder"
+            remedy = "build them one by one: `--column NAME -o FOLDER`"
+            raise Refusal([Diagnostic("A0618", message, help=remedy)], status=2)
+        seen[place] = network.graph.column

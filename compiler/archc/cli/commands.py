@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from archc.network import Network
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "build": "write PyTorch source, ONNX, weights, diagrams and a summary into a folder",
     "check": "say whether files are right, and what is wrong with them",
-    "fmt": "print files in the one layout",
+    "fmt": "rewrite files in the one layout",
     "summary": "the table of layers: shapes, filters, parameters, operations",
     "explain": "the arithmetic behind every number, step by step",
     "diagram": "draw the network",
@@ -53,15 +53,37 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but an option that would silently win over its earlier self is refused."""
+        words = list(args if args is not None else sys.argv[1:])
+        single = {text: action for action in self._actions if _takes_one(action) for text in action.option_strings}
+        seen: set[object] = set()
+        for word in words[: words.index("--")] if "--" in words else words:
+            action = single.get(word.partition("=")[0])
+            if action is not None and action in seen:
+                self.error(f"{word.partition('=')[0]} is given twice")
+            seen.add(action)
+        options = super().parse_args(words, namespace)
+        names = [name for name, _ in getattr(options, "settings", [])]
+        for name in names:
+            if names.count(name) > 1:
+                self.error(f"--set gives `{name}` twice")
+        return options
+
     def error(self, message: str) -> NoReturn:
         from archc.diagnostics import did_you_mean, printable
 
         known = [text for action in self._actions for text in action.option_strings]
         wrong = [word.split("=")[0] for word in message.split() if word.startswith("-")]
-        hint = next(filter(None, (did_you_mean(word, known) for word in wrong if word not in known)), "")
+        unknown = [word for word in wrong if word.strip("`:;,") not in known]
+        hint = next(filter(None, (did_you_mean(word, known) for word in unknown)), "")
         tail = f"; {hint}" if hint else ""
         print(f"{self.prog}: {printable(message)}{tail}\n`{self.prog} --help` says more", file=sys.stderr)
         sys.exit(2)
+
+
+def _takes_one(action: argparse.Action) -> bool:
+    return isinstance(action, argparse._StoreAction) and action.nargs is None and bool(action.option_strings)
 
 
 def add_spec(parser: Parser, *, several: bool = False) -> None:

@@ -22,7 +22,7 @@ from onnx import helper
 # The arms of `lower` register themselves on import.
 from archc.emit import lower_layers, lower_pools  # noqa: F401
 from archc.emit.lowering import Lowering, Operand, Parameter, Step, Table, Tensor, lower
-from archc.files import reading
+from archc.files import FileProblem, reading
 from archc.ir import FLOAT_BYTES, Graph, OpError, Shape, people
 from archc.ops.resize import Unpool
 from archc.tensorfile import Layout, WeightsError, refuse_devices
@@ -236,6 +236,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         model.ParseFromString(data)
     except DecodeError:
         raise WeightsError("A0507", f"`{name}` is no ONNX model of archc", "build it with `archc build`") from None
+    if not model.graph.node or not model.opset_import:
+        raise WeightsError("A0507", f"`{name}` holds no network", "build it with `archc build`")
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
@@ -251,6 +253,9 @@ def verify_weights(path: str | os.PathLike[str]) -> Path:
         message = f"`{os.fspath(path)}` does not name a weights file beside it"
         raise WeightsError("A0505", message, "use a model that `archc build` wrote")
     weights = Path(path).parent / file
+    if not weights.exists():
+        remedy = "build without `--weights none`, or put trained weights there"
+        raise FileProblem("A0601", f"the weights `{weights}` are missing", remedy)
     verify_header(metadata, weights)
     return weights
 

@@ -44,7 +44,7 @@ def same_padding(kernel: Pair, dilation: Pair) -> Pair:
             raise OpError(
                 "A0304",
                 f"an even kernel ({kernel[0]}×{kernel[1]}) has no padding that keeps the size",
-                "say which you mean, for example `pad=0`",
+                "say which you mean, for example `pad=0`; the kernel comes before the channels, as in `conv-3-64`",
             )
         pads.append(d * (k - 1) // 2)
     return pads[0], pads[1]

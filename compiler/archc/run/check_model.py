@@ -24,7 +24,8 @@ def check_weights(build: Build) -> Iterator[Row]:
         build.weights = verify_weights(build.model)
         layout = read_header(build.weights).layout
     except Refusal as refusal:
-        yield Row("weights", False, refusal.diagnostics[0].message)
+        first = refusal.diagnostics[0]
+        yield Row("weights", False, "; ".join(filter(None, (first.message, first.help))))
         return
     build.layout = layout
     faults, count = [], 0

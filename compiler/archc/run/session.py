@@ -112,6 +112,9 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
     match models:
         case [model]:
             return model
+        case [] if below := sorted(path.parent.name for path in place.glob("*/*.onnx")):
+            message = f"`{place}` holds a table of networks: {', '.join(below[:9])}"
+            raise FileProblem("A0601", message, f"choose one, as in `{place / below[0]}`")
         case []:
             message = f"`{place}` holds no `.onnx` file"
             raise FileProblem(
