@@ -121,9 +121,7 @@ def _beside_blank(before: str, piece: str, span: Span) -> Diagnostic | None:
         joined = _cut(f"{last}{piece}")
         return Diagnostic("A0106", f"{what} is written without blanks", span, "a blank before it", f"write `{joined}`")
     if piece[0].isdigit() and before.lstrip().startswith("expect"):
-        return Diagnostic(
-            "A0103", "a number is written without blanks", span, "", "write `61706`, `61.7k` or `143.67M`"
-        )
+        return Diagnostic("A0103", "a number is written without blanks", span, "", _NUMBERS)
     if piece[0].isdigit() and last == "x" and before.lstrip().startswith("input"):
         return Diagnostic("A0106", "a size is written without blanks", span, "", "write it as in `224x224x3`")
     if piece[0].isdigit() and re.fullmatch(r"[A-Za-z][A-Za-z-]*", last):
@@ -165,6 +163,8 @@ def _stray_sign(before: str, piece: str, span: Span) -> Diagnostic | None:
             message, remedy = "a comment begins after a blank", "write a blank before `#`"
         case "@":
             message, remedy = "`@` is followed by no label", "write it as in `unpool @pool1`"
+        case digit if digit.isdigit() and re.match(r"[ \t]*input[ \t]*:", before):
+            message, remedy = "no colon follows `input`", "write it as in `input 224x224 RGB`"
         case digit if digit.isdigit():
             message, remedy = f"`{_cut(piece)}` is no layer", "a layer begins with its name: `conv-3-64`"
         case _:
@@ -186,9 +186,7 @@ def explain_token(source: Source, text: str, start: int, end: int, accepts: set[
     if piece == "}" and text.count("{", 0, start) <= text.count("}", 0, start):
         return Diagnostic("A0104", "`}` closes nothing", span, "no `{` is open here", "delete it")
     if piece == "," and re.search(r"expect[^\r\n]*=[ \t]*\d+$", near):
-        return Diagnostic(
-            "A0103", "a number is written without commas", span, "", "write `61706`, `61.7k` or `143.67M`"
-        )
+        return Diagnostic("A0103", "a number is written without commas", span, "", _NUMBERS)
     if piece == "," and (near.endswith((",", "{", "|")) or not near or near[-1] in "\r\n"):
         return Diagnostic("A0107", "a layer is missing before this comma", span, "", "delete one comma")
     if piece == "|" and (near.endswith(("|", "{")) or not near or near[-1] in "\r\n"):
