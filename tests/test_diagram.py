@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import archc
 from archc.diagram import render as rendering
 from archc.diagram.fold import Box, Cluster, boxes_of, folded
 from archc.diagram.graph import MOST_BOXES, DiagramLimit, dot
@@ -315,6 +316,53 @@ def test_rows_are_read_from_left_to_right_and_downwards(prefix):
     for (x, y), (next_x, next_y) in pairwise(middles):
         same_row = abs(next_y - y) < 5
         assert next_x > x if same_row else next_y > y
+
+
+STAGES = """input 32x32 RGB
+layer1: { conv-3-64 bn relu } x3
+pool1: maxpool
+layer2: {
+  conv-3-64 bn relu
+  a: conv-3-64/2 bn relu
+} x2
+body: { { conv-3-8 bn relu } x2, conv-3-16 bn relu }
+last: conv-3-64 bn relu x2
+global-avgpool, FC-10, soft-max
+"""
+
+
+@pytest.mark.parametrize("name", ["stages", "vgg", "staged", "autoencoder"])
+def test_every_row_is_in_the_order_of_execution_whatever_frames_it_has(name):
+    graphs = {"stages": lambda: archc.loads(STAGES).graph, "vgg": lambda: vgg_e("features."), "staged": staged}
+    graph = graphs.get(name, autoencoder)()
+    parts = folded(graph)
+    drawn = [line.split() for line in laid_out(dot(graph)).splitlines()]
+    found = {words[1]: (float(words[2]), float(words[3]), float(words[4])) for words in drawn if words[0] == "node"}
+    order = ["input", *(f"box{at}" for at in range(1, len(boxes_of(parts)) + 1)), "output"]
+    assert set(order) == set(found)
+    rows = [[found[order[0]]]]
+    for before, after in pairwise([found[one] for one in order]):
+        if abs(before[1] - after[1]) < 0.01:
+            rows[-1].append(after)
+        else:
+            assert after[1] < before[1]
+            rows.append([after])
+    assert (len(rows) > 1) == (name in ("stages", "vgg"))
+    for row in rows:
+        for (x, _, wide), (next_x, _, next_wide) in pairwise(row):
+            assert next_x - next_wide / 2 > x + wide / 2
+
+
+def laid_out(text):
+    pygraphviz = pytest.importorskip("pygraphviz")
+    return pygraphviz.AGraph(string=text).draw(format="plain", prog="dot").decode()
+
+
+def test_a_small_network_stays_in_one_row():
+    rows = [("fc1", FC(300), 0, ""), ("fc2", FC(100), 1, ""), ("fc3", FC(10), 2, ""), ("softmax", SoftMax(), 3, "")]
+    parts = folded(network("mlp", (1, 28, 28), rows))
+    assert len(in_rows(parts, 100)) == 1
+    assert len(in_rows(folded(vgg_e()), 100)) > 1
 
 
 def test_nothing_to_draw_with(monkeypatch):

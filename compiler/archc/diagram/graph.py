@@ -1,13 +1,12 @@
 """The graph view: a network as boxes and arrows, in DOT text of our own for Graphviz to lay out.
 
 One box an item, with the layers attached to it below and what nobody wrote marked `+`; repeats
-folded `×N`; groups as frames; shapes on the edges where they change. Rows are ranks, read from left
-to right, so the picture fills a slide. The same network gives the same bytes.
+folded `×N`; groups as frames; shapes on the edges where they change. Rows are read from left to
+right, so the picture fills a slide; Graphviz is told the places of boxes and frames (`layout=nop`)
+and draws the arrows. The same network gives the same bytes.
 """
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 from archc.cost.analyse import Analysis, analyse
 from archc.cost.summary import rounded
@@ -16,12 +15,14 @@ from archc.diagram.boxes import FONT, WIDE_CHARACTER, label, tooltip
 from archc.diagram.fold import Box, Cluster, End, Part, boxes_of, folded
 from archc.diagram.markup import attributes, clean, html, quoted
 from archc.diagram.palette import LINE, PAINTS, TEXT
-from archc.diagram.rows import ROW_GAP, Row, in_rows
+from archc.diagram.place import FRAME_SIZE, Frame, Places, framed, placed
+from archc.diagram.rows import Row, in_rows
 from archc.ir import Graph, Shape, people
 from archc.ops.resize import Unpool
 
 MOST_BOXES = 2000
-EDGE_SIZE, FRAME_SIZE, TITLE_SIZE, TOTALS_SIZE, LEGEND_SIZE = 14, 16, 28, 17, 15
+MOST_CURVED = 60
+EDGE_SIZE, TITLE_SIZE, TOTALS_SIZE, LEGEND_SIZE = 14, 28, 17, 15
 
 Ids = dict[int, str]
 """What a value comes out of, or a box is called, in the DOT text: by `id` of the value or the box."""
@@ -44,14 +45,15 @@ def dot(graph: Graph) -> str:
         raise DiagramLimit(len(boxes))
     begin, end = End("input"), End("output")
     ids = {id(begin): "input", id(end): "output", **{id(box): f"box{at}" for at, box in enumerate(boxes, 1)}}
-    rows = in_rows((begin, *parts, end), _arrow(boxes))
+    arrow = _arrow(boxes)
+    rows = in_rows((begin, *parts, end), arrow)
+    places = placed(parts, rows, arrow)
     lines = [
         f"digraph {quoted(clean(graph.name))} {{",
         *_settings(graph, analyse(graph), boxes),
-        _end(begin, graph.input.shape),
-        *_frames(parts, ids, "cluster", "  "),
-        _end(end, graph.output.shape),
-        *_ranks(rows, ids),
+        _end(begin, graph.input.shape, places),
+        *_frames(parts, ids, places, "cluster", "  "),
+        _end(end, graph.output.shape, places),
         *_edges(graph, parts, boxes, rows, ids),
         "}",
     ]
@@ -67,10 +69,9 @@ def _settings(graph: Graph, analysis: Analysis, boxes: list[Box]) -> list[str]:
             label=_title(graph, analysis, boxes),
             labelloc=quoted("t"),
             tooltip=quoted(clean(graph.name)),
-            newrank="true",
-            compound="true",
-            nodesep='"0.3"',
-            ranksep=f'"{ROW_GAP / 72:.2f}"',
+            layout="nop",
+            # Arrows around boxes take the engine a time that grows with the cube of their number.
+            splines="true" if len(boxes) <= MOST_CURVED else "line",
             pad='"0.3"',
         )
         + ";",
@@ -119,52 +120,62 @@ def _said(words: str) -> str:
 # Boxes and frames --------------------------------------------------------------------------------
 
 
-def _frames(parts: tuple[Part, ...], ids: Ids, path: str, indent: str) -> list[str]:
+def _frames(parts: tuple[Part, ...], ids: Ids, places: Places, path: str, indent: str) -> list[str]:
     """The boxes, inside the frames of their groups."""
     lines = []
     for at, part in enumerate(parts):
         match part:
             case Box():
-                lines.append(f"{indent}{_box(part, ids[id(part)])}")
+                lines.append(f"{indent}{_box(part, ids[id(part)], places)}")
             case Cluster():
                 inner = f"{path}_{at}"
                 lines += [
                     f"{indent}subgraph {inner} {{",
-                    f"{indent}  graph {_frame(part)};",
-                    *_frames(part.parts, ids, inner, indent + "  "),
+                    f"{indent}  graph {_frame(part, places.frames[id(part)])};",
+                    *_frames(part.parts, ids, places, inner, indent + "  "),
                     f"{indent}}}",
                 ]
     return lines
 
 
-def _box(box: Box, name: str) -> str:
+def _box(box: Box, name: str, places: Places) -> str:
     lead = box.nodes[0]
     look = attributes(
         label=label(box),
         tooltip=quoted(tooltip(box)),
+        pos=_point(places.boxes[id(box)]),
         **{"id": quoted(name), "class": quoted(f"kind-{lead.op.family}")},
     )
     return f"{name} {look};"
 
 
-def _frame(cluster: Cluster) -> str:
-    times = f" ×{cluster.times}" if cluster.times > 1 else ""
-    words = clean(cluster.label) + times
+def _frame(cluster: Cluster, frame: Frame) -> str:
+    words = clean(framed(cluster))
     return attributes(
         label=quoted(words.strip()),
         tooltip=quoted(words.strip()),
-        labeljust=quoted("r"),
+        bb=f'"{frame.left:.1f},{frame.bottom:.1f},{frame.right:.1f},{frame.top:.1f}"',
+        lp=_point(frame.title),
         fontsize=f'"{FRAME_SIZE}"',
         color=quoted(LINE if cluster.times > 1 else "#999999"),
         penwidth='"2"' if cluster.times > 1 else '"1"',
         style=quoted("rounded" if cluster.times > 1 else "rounded,dashed"),
-        margin='"14"',
     )
 
 
-def _end(end: End, shape: Shape) -> str:
+def _point(place: tuple[float, float]) -> str:
+    return f'"{place[0]:.1f},{place[1]:.1f}"'
+
+
+def _end(end: End, shape: Shape, places: Places) -> str:
     words = f'<<FONT POINT-SIZE="16">{end.word}<BR/><B>{people(shape)}</B></FONT>>'
-    look = attributes(label=words, tooltip=quoted(f"{end.word}: {people(shape)}"), shape="none", margin='"0.1,0.05"')
+    look = attributes(
+        label=words,
+        tooltip=quoted(f"{end.word}: {people(shape)}"),
+        pos=_point(places.boxes[id(end)]),
+        shape="none",
+        margin='"0.1,0.05"',
+    )
     return f"  {end.word} {look};"
 
 
@@ -174,27 +185,14 @@ def _arrow(boxes: list[Box]) -> float:
     return longest * EDGE_SIZE * WIDE_CHARACTER + 30
 
 
-# Ranks and edges ---------------------------------------------------------------------------------
-
-
-def _ranks(rows: list[Row], ids: Ids) -> list[str]:
-    """Each row is a rank; invisible edges keep the rows under one another, column by column."""
-    lines = []
-    for row in rows:
-        lines.append("  {rank=same; " + "; ".join(ids[id(box)] for box in row) + ";}")
-    for upper, lower in pairwise(rows):
-        lines += [
-            f"  {ids[id(above)]} -> {ids[id(below)]} [style=invis, weight=20];"
-            for above, below in zip(upper, lower, strict=False)
-        ]
-    return lines
+# Edges -------------------------------------------------------------------------------------------
 
 
 def _edges(graph: Graph, parts: tuple[Part, ...], boxes: list[Box], rows: list[Row], ids: Ids) -> list[str]:
     """An arrow for each value that flows between boxes, with its shape where a box changed it."""
     makers = {id(graph.input): "input"}
-    places: dict[str, str] = {}
-    _trace(parts, parts, ids, makers, places)
+    owners: dict[str, str] = {}
+    _trace(parts, parts, ids, makers, owners)
     arriving = {ids[id(box)]: box.nodes[0].x for box in boxes}
     wraps = {ids[id(row[0])] for row in rows[1:]}
     levels = {ids[id(box)]: level for level, row in enumerate(rows) for box in row}
@@ -207,33 +205,35 @@ def _edges(graph: Graph, parts: tuple[Part, ...], boxes: list[Box], rows: list[R
             lines.append(_edge(maker, target, shape, wraps=target in wraps))
         for node in box.nodes:
             if isinstance(node.op, Unpool) and node.op.at is not None:
-                pool = places[node.op.at.name]
+                pool = owners[node.op.at.name]
                 lines.append(_switches(pool, target, same_row=levels[pool] == levels[target]))
     lines.append(_edge(makers[id(graph.output)], "output", None, wraps="output" in wraps))
     return lines
 
 
-def _trace(drawn: tuple[Part, ...], actual: tuple[Part, ...], ids: Ids, makers: Ids, places: dict[str, str]) -> None:
+def _trace(drawn: tuple[Part, ...], actual: tuple[Part, ...], ids: Ids, makers: Ids, owners: dict[str, str]) -> None:
     """Which drawn box every value and every layer belongs to, those of folded turns included."""
     for shown, part in zip(drawn, actual, strict=True):
         match shown, part:
             case Box(), Box():
                 for node in (node for turn in part.turns for node in turn):
-                    makers[id(node.output)] = places[node.name] = ids[id(shown)]
+                    makers[id(node.output)] = owners[node.name] = ids[id(shown)]
             case Cluster(), Cluster():
                 for turn in (part.parts, *part.hidden):
-                    _trace(shown.parts, turn, ids, makers, places)
+                    _trace(shown.parts, turn, ids, makers, owners)
 
 
 def _edge(source: str, target: str, shape: Shape | None, *, wraps: bool) -> str:
     look: dict[str, str] = {}
     if shape is not None:
         words = people(shape)
-        look["label"] = f'<<TABLE BORDER="0" CELLPADDING="2"><TR><TD BGCOLOR="#FFFFFF">{words}</TD></TR></TABLE>>'
+        look["label"] = (
+            f'<<TABLE BORDER="0" CELLSPACING="5" CELLPADDING="0"><TR><TD BGCOLOR="#FFFFFF">{words}</TD></TR></TABLE>>'
+        )
         look["tooltip"] = look["labeltooltip"] = quoted(words)
     if not wraps:
         return f"  {source} -> {target}{' ' + attributes(**look) if look else ''};"
-    return f"  {source}:s -> {target}:n {attributes(**look, constraint='false')};"
+    return f"  {source}:s -> {target}:n{' ' + attributes(**look) if look else ''};"
 
 
 def _switches(pool: str, unpool: str, *, same_row: bool) -> str:
@@ -245,7 +245,6 @@ def _switches(pool: str, unpool: str, *, same_row: bool) -> str:
         "style": "dashed",
         "color": quoted(PAINTS["pool"].border),
         "tooltip": quoted("switches"),
-        "constraint": "false",
     }
     if same_row:
         return f"  {unpool}:n -> {pool}:n {attributes(**look, dir='back')};"

@@ -7,6 +7,8 @@ from archc.diagram.fold import Box, Cluster, End, Part
 
 SLIDE = (1920, 1080)
 MOST_IN_A_ROW = 10
+LEGIBLE = 1.5
+"""How large a picture must come out on a slide to stay in one row, the simplest to read."""
 ROW_GAP = 60
 """Points between rows."""
 TITLE_WIDTH, TITLE_HEIGHT, END_WIDTH = 600, 110, 110
@@ -19,6 +21,9 @@ def in_rows(parts: tuple[Part | End, ...], edge: float) -> list[Row]:
 
     A cluster that does not fit in a row has its rows to itself, so that clusters never interlock.
     """
+    alone = [box for part in parts for box in _unit(part)]
+    if len(alone) <= MOST_IN_A_ROW and _scale([alone], edge) >= LEGIBLE:
+        return [alone]
     candidates = [_with_its_end(_packed(parts, most)) for most in range(1, MOST_IN_A_ROW + 1)]
     return max(candidates, key=lambda rows: (_scale(rows, edge), -len(rows)))
 
