@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from archc.bind import BindError, name_layer
 from archc.characters import SAME_AS, comment_start
 from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import Graph
 from archc.ops.declare import written
+from archc.source import Span
 from archc.tree import Default, File, Group, Hidden, Item, Layer, Row, Word
 
 INDENT = "  "
@@ -276,7 +277,7 @@ def _agree(file: File, place: tuple[int, int], first: list[list[str]], other: li
 
 
 def _unsayable(file: File, place: tuple[int, int], reason: str) -> Refusal:
-    span = replace(file.span(file.statements[0]), start=place[0], end=place[1])
+    span = Span(file.source, *place)
     message = f"what this layer implies cannot be written beside it: {reason}"
     return Refusal([Diagnostic("A0213", message, span, help="write the layers out in the file by hand first")])
 

@@ -55,7 +55,21 @@ def _parser() -> Lark:
         return make_parser(grammar, TreeBuilder())
     load: Any = Lark._load_from_dict
     parser: Lark = load(grammar_tables.DATA, grammar_tables.MEMO, transformer=TreeBuilder())
+    _share_rules(parser)
     return parser
+
+
+def _share_rules(parser: Any) -> None:
+    """Make the rules of loaded tables the very objects that their callbacks are kept under.
+
+    Equal ones would do, but each look-up would compare them, which takes a sixth of the parser's time.
+    """
+    machine = parser.parser.parser.parser
+    kept = {rule: rule for rule in machine.callbacks if isinstance(rule, Rule)}
+    for actions in machine.parse_table.states.values():
+        for name, (action, target) in actions.items():
+            if isinstance(target, Rule):
+                actions[name] = action, kept[target]
 
 
 def read_grammar() -> str:
