@@ -33,11 +33,6 @@ def test_house_rule(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_grammar_has_no_conflicts() -> None:
-    text = (ROOT / "grammar" / "arch.lark").read_text(encoding="utf-8")
-    Lark(text, start="file", parser="lalr", strict=True)
-
-
 def test_the_tables_are_those_of_the_grammar() -> None:
     """With another lark than the constraints name, the parser is made from the grammar, only slower."""
     assert parse.fingerprint(parse.read_grammar()) == grammar_tables.MADE_FROM, "run python -m archc.grammar"

@@ -135,7 +135,8 @@ def load(
     path: str | os.PathLike[str], column: str | None = None, params: Mapping[str, object] | None = None
 ) -> Network:
     """The network in a file, or in one column of its table; raises Refusal with every error found."""
-    return _only(load_all(path, column, params), read_source(path))
+    source = read_source(path)
+    return _only(_networks(source, column, params), source)
 
 
 def load_all(

@@ -73,9 +73,10 @@ def _run(words: list[str]) -> int:
         print(f"archc: there is no command `{printable(name)[:60]}`; {hint}", file=sys.stderr)
         return 2
     command = import_module(f"archc.cli.{name}")
-    parser = command.parser()
-    options = parser.parse_args(words[1:])
-    return _guarded(command, options)
+    try:
+        return _guarded(command, command.parser().parse_args(words[1:]))
+    except SystemExit as done:  # how argparse ends after help and wrong options
+        return int(done.code or 0)
 
 
 def _guarded(command: object, options: object) -> int:

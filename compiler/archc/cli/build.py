@@ -6,12 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
+from archc.build import EMITS, Order, build, file_stem
 from archc.cli.commands import Parser, add_json, add_spec, load_networks, whole_number
 from archc.cli.terminal import Progress
 from archc.diagnostics import Diagnostic, Refusal
 from archc.network import Network
-
-EMITS = ("pytorch", "onnx", "diagram", "summary")
 
 
 def parser() -> Parser:
@@ -53,8 +52,6 @@ def _kinds(text: str) -> tuple[str, ...]:
 
 def run(options: argparse.Namespace) -> int:
     """Build every network asked for."""
-    from archc.build import Order, build
-
     networks = load_networks(options)
     _refuse_collisions(options, networks)
     progress = Progress()
@@ -88,8 +85,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _folder(options: argparse.Namespace, column: str) -> Path:
     """`build/vgg_e`, or `build/vgg/A-LRN` for a column of a table."""
-    from archc.build import file_stem
-
     stem = Path(options.spec).stem if options.spec != "-" else "network"
     place = Path(options.output) if options.output else Path("build", file_stem(stem))
     if not column or (options.output and options.column):
