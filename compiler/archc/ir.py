@@ -1,9 +1,9 @@
 """What a network means: operations in execution order, the values between them, and their names.
 
 The graph is flat. Each node carries its dotted name (`features.2`), decided once by `elaborate`;
-the groups that the names speak of are listed in `Graph.scopes`, so that every target can rebuild
-the structure that its author wrote. Shapes have no batch axis and put channels first: `(C, H, W)`
-for a map, `(C,)` for a vector.
+the groups, blocks and heads that the names speak of are listed in `Graph.scopes`, so that every
+target can rebuild the structure that its author wrote. Shapes have no batch axis: `(C, H, W)` for
+a map, `(C,)` for a vector, `(L, C)` for a sequence of L tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 
 from archc.declared import Declared
 from archc.source import Span
+from archc.tree import Block, Expression, Quoted
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -100,6 +101,8 @@ class Op(Declared):
     """An activation or a normalisation: a weight layer before it is not bare."""
     training_only: ClassVar[bool] = False
     """Does nothing at inference."""
+    bare: ClassVar[bool] = False
+    """Owns one tensor, which goes by the layer's own name where the layer has a label or is named by its kind."""
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         """The output's shape; raises OpError for inputs that do not fit."""
@@ -140,6 +143,13 @@ class Node:
     """Which item of the text made it: a layer and what is attached to it share one number."""
     implied: str = ""
     """Why the node is there although nobody wrote it; empty for written layers."""
+    said: tuple[tuple[str, Expression], ...] = ()
+    """How the text says the op's fields, those of `default` lines included: `("channels", 4*c)`. In the
+    names of the block that holds the layer; `in` is the number of channels that arrive at it."""
+
+    def tensor(self, weight: Weight) -> str:
+        """The full name of one of the node's tensors: `conv1.weight`, or `layer_scale` for a bare one."""
+        return f"{self.name}.{weight.name}" if weight.name else self.name
 
     @property
     def x(self) -> Shape:
@@ -168,18 +178,65 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Argument:
+    """What a block's parameter stands for in one instance of the block."""
+
+    name: str
+    value: object
+    """A number, a size, a word (which may be the name of a layer or of a block), or `tree.Quoted` layers."""
+    written: Expression | Quoted | None = None
+    """As the call says it, in the names of the body that holds the call; None where the default is taken."""
+
+
+ScopeKind = Literal["group", "merge", "block", "head"]
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
-    """A group `{ … }` that has a name: `features`, or one turn of a labelled repeat, `layer1.0`."""
+    """A part of the network that has a name: all nodes whose names begin with `path` and a dot.
+
+    `group` is `features: { … }`, one turn of a repeat (`layer1.0`), or a branch of `outputs`; `merge`
+    is a labelled or numbered `add`, `mul` or `concat`; `block` is an instance of a block; `head` is
+    an `aux` head. Scopes are listed parents first, in the order of execution, and their nodes lie
+    next to each other.
+    """
 
     path: str
     turns: int = 0
     """How many equal turns it holds, if it is a labelled repeat of braces; else 0."""
     span: Span | None = None
+    kind: ScopeKind = "group"
+    block: str = ""
+    """The name of the block that it is an instance of."""
+    arguments: tuple[Argument, ...] = ()
+    """The block's parameters in this instance, in the order of its declaration."""
+    input: Value | None = None
+    """What arrives at it."""
+    output: Value | None = None
+    """What it yields: the same object as `input` if it does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """`aux1: aux-0.3 { … }`: a side head, there in training only."""
+
+    name: str
+    weight: float
+    """The factor of its loss."""
+    at: int
+    """How many of `Graph.nodes` come before it."""
+    source: Value
+    """The value of the main path that it branches from."""
+    nodes: tuple[Node, ...]
+    output: Value
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A network: its nodes in execution order, from one input to one output."""
+    """A network: its nodes in execution order, from one input to one output or several.
+
+    `nodes` are those of the deployed network; the training-only heads have their own.
+    """
 
     name: str
     input: Value
@@ -191,20 +248,48 @@ class Graph:
     """The column of a table file that it came from."""
     params: tuple[tuple[str, str], ...] = ()
     """The `param`s it was built with, as text, in the order of the file."""
+    heads: tuple[Head, ...] = ()
+    results: tuple[tuple[str, Value], ...] = ()
+    """The branches of `outputs`, by label; empty for a network of one output."""
+    blocks: tuple[Block, ...] = ()
+    """The blocks that have an instance, as they were written."""
 
     @property
     def output(self) -> Value:
+        """The one result; of several, the last."""
+        if self.results:
+            return self.results[-1][1]
         return self.nodes[-1].output if self.nodes else self.input
+
+    @property
+    def outputs(self) -> tuple[tuple[str, Value], ...]:
+        """Every result by its name: `output` where there is only one."""
+        return self.results or (("output", self.output),)
+
+    @cached_property
+    def trained(self) -> tuple[Node, ...]:
+        """All nodes in the order of the text, those of the training-only heads included."""
+        nodes: list[Node] = []
+        at = 0
+        for head in self.heads:
+            nodes += (*self.nodes[at : head.at], *head.nodes)
+            at = head.at
+        return (*nodes, *self.nodes[at:])
 
     @cached_property
     def by_name(self) -> dict[str, Node]:
-        return {node.name: node for node in self.nodes}
+        return {node.name: node for node in self.trained}
 
     def weights(self) -> Iterator[tuple[str, Weight, Node]]:
-        """Each tensor with its full name, in `state_dict` order, and the node that owns it."""
-        for node in self.nodes:
+        """Each tensor with its full name, in `state_dict` order, and the node that owns it; heads included."""
+        for node in self.trained:
             for weight in node.weights:
-                yield f"{node.name}.{weight.name}", weight, node
+                yield node.tensor(weight), weight, node
+
+
+def channels(shape: Shape) -> int:
+    """The number of channels: what `in` means in the notation."""
+    return shape[-1] if len(shape) == 2 else shape[0]
 
 
 def people(shape: Shape) -> str:

@@ -20,7 +20,7 @@ class Word(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """An operation on whole numbers, or a call of `min` or `max`."""
+    """An operation: `+ - * //`, a call of `min` or `max`, a comparison, or `and`, `or`, `not`."""
 
     operator: str
     operands: tuple[Expression, ...]
@@ -41,8 +41,25 @@ class Option(NamedTuple):
     end: int
 
 
+class Quoted(NamedTuple):
+    """Layers as an argument of a block: `{leakyrelu-0.1}`."""
+
+    layers: tuple[Layer, ...]
+    start: int
+    end: int
+
+
+class Argument(NamedTuple):
+    """What a call of a block gives: `64`, `s=2`, `act={leakyrelu-0.1}`."""
+
+    name: Word | None
+    value: Expression | Quoted
+    start: int
+    end: int
+
+
 class Layer(NamedTuple):
-    """`conv-3-64/2 pad=1`: words joined by dashes, a stride, options, perhaps `@name`."""
+    """`conv-3-64/2 pad=1`: words joined by dashes, a stride, options, perhaps `@name`; or a block, `basic(64)`."""
 
     words: tuple[Expression, ...]
     stride: Expression | None
@@ -50,6 +67,8 @@ class Layer(NamedTuple):
     at: Word | None
     start: int
     end: int
+    call: tuple[Argument, ...] | None = None
+    """The arguments in parentheses; None where there are none."""
 
 
 class Group(NamedTuple):
@@ -60,11 +79,60 @@ class Group(NamedTuple):
     end: int
 
 
+class Fetch(NamedTuple):
+    """`@name` at the start of a branch: the value of an earlier item."""
+
+    at: Word
+    start: int
+    end: int
+
+
+class Merge(NamedTuple):
+    """`add { …; … }`: each row is a branch."""
+
+    kind: Word
+    """add, mul or concat."""
+    branches: tuple[Row, ...]
+    start: int
+    end: int
+
+
+class Choice(NamedTuple):
+    """`if condition { … } else { … }`."""
+
+    condition: Expression
+    then: Group
+    otherwise: Group | Choice | None
+    start: int
+    end: int
+
+
+class Aux(NamedTuple):
+    """`aux-0.3 { … }`: a head that is there in training only."""
+
+    weight: Expression | None
+    body: Group
+    start: int
+    end: int
+
+
+class Outputs(NamedTuple):
+    """`outputs { cls: {…}; box: {…} }`: each row is a result."""
+
+    branches: tuple[Row, ...]
+    start: int
+    end: int
+
+
+Body = tuple[Layer, ...] | Group | Fetch | Merge | Choice | Aux | Outputs
+
+
 class Item(NamedTuple):
-    """A layer with what is attached to it, or a group; perhaps labelled, perhaps repeated."""
+    """A layer with what is attached to it, a group, a merge or the like; perhaps labelled, perhaps repeated."""
 
     label: Word | None
-    body: tuple[Layer, ...] | Group
+    """With its counter, if it has one: `denselayer#`."""
+    body: Body
     times: Expression | None
     start: int
     end: int
@@ -148,7 +216,34 @@ class Expect(NamedTuple):
     end: int
 
 
-Statement = Title | Columns | Input | Hidden | Default | Param | Expect | Row
+class Parameter(NamedTuple):
+    """A parameter of a block, perhaps with a default: `c`, `s=1`."""
+
+    name: Word
+    default: Expression | Quoted | None
+    start: int
+    end: int
+
+
+class Block(NamedTuple):
+    """`block basic(c, s=1) { … }`."""
+
+    name: Word
+    parameters: tuple[Parameter, ...]
+    body: Group
+    start: int
+    end: int
+
+
+class Use(NamedTuple):
+    """`use "blocks.arch"`."""
+
+    path: Word
+    start: int
+    end: int
+
+
+Statement = Title | Columns | Input | Hidden | Default | Param | Expect | Block | Use | Row
 
 
 @dataclass(frozen=True, slots=True)
