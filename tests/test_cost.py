@@ -234,9 +234,10 @@ def test_flatten_keeps_fields_and_mixing_vectors_do_not():
     assert [layer.field for layer in analyse(chain("n", (1, 6, 6), ops)).layers] == [(3, 3)] * 3
 
 
-def test_one_sight_for_each_node():
+def test_every_value_is_seen_and_a_vector_sees_none():
     graph = vgg("A")
-    assert len(sights(graph)) == len(graph.nodes)
+    assert set(sights(graph)) == {graph.input, *(node.output for node in graph.nodes)}
+    assert sights(chain("n", (4,), [("fc", FC(channels=3))])) == {}
 
 
 # The table ---------------------------------------------------------------------------------------

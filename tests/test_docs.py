@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import archc
-from archc import characters, evaluate, files, sheet, syntax_errors, unroll
+from archc import bounds, characters, evaluate, expand, files, sheet, syntax_errors, uses
 from archc.cli.commands import COMMANDS
 from archc.compile import compile_source
 from archc.diagnostics import MOST_SHOWN, Refusal
@@ -146,6 +146,47 @@ def test_the_names_that_the_groups_example_gives() -> None:
     assert "last.6" not in names
 
 
+def test_the_names_that_the_blocks_example_gives() -> None:
+    (text,) = (text for info, text, _ in blocks(LANGUAGE) if info == "arch" and "layer2.3.relu2" in text)
+    names = {node.name for node in archc.loads(text).graph.nodes}
+    said = {
+        name
+        for line in text.splitlines()
+        if "#" in line
+        for name in re.findall(r"\b(?:unit|layer|mixed)[\w.]*\w", line.split("#")[1])
+    }
+    assert len(said) > 6
+    assert said <= names
+    inside = {"conv1", "bn1", "relu1", "conv2", "bn2", "add1", "relu2"}
+    assert {name.removeprefix("unit1.") for name in names if name.startswith("unit1.")} == inside
+    projected = {name.removeprefix("layer2.0.") for name in names if name.startswith("layer2.0.")}
+    assert projected == inside | {"conv3", "bn3"}
+
+
+NAMES = rows(LANGUAGE, "written (with `block unit(c) { conv-3-c relu }`)", "names")
+
+
+@pytest.mark.parametrize(("written", "names"), NAMES, ids=[row[0] for row in NAMES])
+def test_the_table_of_names(written: str, names: str) -> None:
+    text = f"input 32x32x64\nhidden = none\nblock unit(c) {{ conv-3-c relu }}\n{spans(written)[0]}"
+    graph = archc.loads(text).graph
+    said = set(re.findall(r"`([\w.]+\d|stem|block1-0)`", names))
+    assert said
+    assert said <= {node.name for node in graph.nodes} | {scope.path for scope in graph.scopes}
+
+
+IDIOMS = rows(LANGUAGE, "the papers say", "write (where 64 channels arrive)")
+
+
+@pytest.mark.parametrize(("idiom", "written"), IDIOMS, ids=[row[0] for row in IDIOMS])
+def test_what_the_papers_say_compiles_as_written(idiom: str, written: str) -> None:
+    (*lines,) = spans(written)
+    text = "\n".join(["input 32x32x64", "left1: conv-3-64 relu", *lines, "conv-3-64"])
+    if not lines[0].startswith("hidden"):
+        text = text.replace("left1", "hidden = none\nleft1")
+    assert archc.loads(text).graph.nodes, idiom
+
+
 # The catalogue of layers --------------------------------------------------------------------------
 
 LAYERS = {spans(row[0])[0]: row for row in rows(LANGUAGE, "written", "also", "arguments", "name")}
@@ -158,7 +199,7 @@ def argument(key: str, entry: Any) -> tuple[str, object]:
     if entry.default is MISSING:
         return key, None
     if entry.default is None:
-        return key, entry.metadata["word"] or ...
+        return key, entry.metadata.get("word") or ...
     return key, Fraction(entry.default) if isinstance(entry.default, float) else show(entry.default)
 
 
@@ -211,18 +252,20 @@ def test_the_table_of_errors_is_complete() -> None:
 def test_the_limits_are_those_of_the_sources() -> None:
     limits = {row[0].partition(" (")[0]: row[1] for row in rows(LANGUAGE, "what", "at most", "error")}
     assert limits["a file"] == f"{files.LARGEST_SOURCE // 1024} KiB"
-    assert limits["layers, repeats unrolled, implied ones not counted"] == f"{unroll.MOST_LAYERS:,}"
+    assert limits["layers, repeats unrolled, implied ones not counted"] == f"{bounds.MOST_LAYERS:,}"
     assert limits["digits of a number, and of a result of arithmetic"] == str(evaluate.MOST_DIGITS)
     assert limits["braces and parentheses inside one another"] == str(characters.DEEPEST)
     assert limits["characters of a network's or a column's name, or of a label"] == str(sheet.LONGEST_NAME)
     assert limits["boxes in a diagram, repeats folded"] == f"{MOST_BOXES:,}"
     assert limits["findings shown in one run"] == str(MOST_SHOWN)
+    assert limits["blocks inside one another"] == str(expand.DEEPEST_CALL)
+    assert limits["files that are taken with `use`"] == str(uses.MOST_FILES)
 
 
 def test_the_limits_are_kept() -> None:
     head = "input 4\n"
-    assert codes_of(f"{head}relu x{unroll.MOST_LAYERS}") == []
-    assert codes_of(f"{head}relu x{unroll.MOST_LAYERS + 1}") == ["A0401"]
+    assert codes_of(f"{head}relu x{bounds.MOST_LAYERS}") == []
+    assert codes_of(f"{head}relu x{bounds.MOST_LAYERS + 1}") == ["A0401"]
     deep = characters.DEEPEST
     assert codes_of(head + "{ " * deep + "relu" + " }" * deep) == []
     assert codes_of(head + "{ " * (deep + 1) + "relu" + " }" * (deep + 1)) == ["A0405"]
@@ -237,7 +280,7 @@ def test_the_limits_are_kept() -> None:
 
 @pytest.mark.parametrize("word", syntax_errors.RESERVED)
 def test_reserved_words_are_listed_and_refused(word: str) -> None:
-    section = LANGUAGE.read_text(encoding="utf-8").partition("## What is not in this version")[2]
+    section = LANGUAGE.read_text(encoding="utf-8").partition("## What the language cannot say")[2]
     assert f"`{word}`" in section
     assert codes_of(f"input 4\n{word} {{ relu }}") == ["A0109"]
 

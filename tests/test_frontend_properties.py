@@ -81,7 +81,7 @@ def answer(text: str) -> tuple[Compiled, ...] | Refusal:
     except Refusal as refusal:
         found = refusal
     else:
-        assert compiled
+        assert compiled or "block" in text
         assert all(entry.graph.nodes for entry in compiled)
         return compiled
     look_at(found, text)
@@ -262,7 +262,21 @@ WRONG = {
     "identity,, identity": "A0107",
     "identity | identity": "A0110",
     "FC -3": "A0106",
-    "add { identity }": "A0109",
+    "train { batch 32 }": "A0109",
+    "add identity": "A0122",
+    "identity, shortcut": "A0122",
+    "identity, @identity1": "A0122",
+    "add {\n identity,\n identity\n}": "A0121",
+    "add { identity; FC-7919 hidden=no }": "A0310",
+    "add { flatten, FC-7919 hidden=no; shortcut }": "A0312",
+    "concat { identity; flatten, reshape-7919x1x1 }": "A0307",
+    "nothing(3)": "A0215",
+    "identity(3)": "A0216",
+    "block relu { tanh }": "A0217",
+    'use "../nothing.arch"': "A0123",
+    "if 1 { identity }": "A0206",
+    "aux-0 { identity }": "A0207",
+    "outputs { identity }": "A0122",
     "network A\nnetwork B": "A0114",
     "expect params = 7x7": "A0119",
     "hidden maxpool = relu": "A0118",

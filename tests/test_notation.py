@@ -108,7 +108,7 @@ def test_the_grammar_names_no_layer() -> None:
         ("hidden FC = relu dropout-0.5\nconv-3-8\nFC-10\nFC-10", "conv [relu] FC [relu] [dropout] FC"),
         ("hidden conv = bn relu\nhidden = tanh\nconv-3-8\nlinear-8\nFC-10", "conv [bn] [relu] linear [tanh] FC"),
         ("hidden conv = none\nconv-3-8\nFC-8\nFC-10", "conv FC [relu] FC"),
-        ("hidden dense = tanh\nconv-3-8\nFC-8\nFC-10", "conv [relu] FC [tanh] FC"),
+        ("hidden fully-connected = tanh\nconv-3-8\nFC-8\nFC-10", "conv [relu] FC [tanh] FC"),
         # With a `hidden` line bare and written ones may be mixed.
         ("hidden = relu\nconv-3-8 tanh\nconv-3-8\nFC-10", "conv tanh conv [relu] FC"),
         ("hidden = none\nconv-3-8 tanh\nconv-3-8\nFC-10", "conv tanh conv FC"),

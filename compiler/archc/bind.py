@@ -42,6 +42,14 @@ class Meaning(NamedTuple):
     """The kernel of `conv3-64`, which is written glued to the name."""
 
 
+class Bound(NamedTuple):
+    """A layer with every argument checked."""
+
+    op: Op
+    said: tuple[tuple[str, Expression], ...]
+    """The fields of the op that the text or a `default` line gives, as they are written."""
+
+
 def name_layer(layer: Layer) -> Meaning:
     """Find the longest known name that a layer begins with; raises BindError."""
     words = layer.words
@@ -96,7 +104,7 @@ def bind(
     defaults: Defaults,
     reference: Reference | None = None,
     before: tuple[Layer, ...] = (),
-) -> Op:
+) -> Bound:
     """The operation of a layer, every argument checked; raises BindError.
 
     `before` are the layers that it is attached to: an option that one of them has was probably
@@ -130,7 +138,7 @@ def bind(
             raise BindError(OpError("A0204", f"`{layer_text(layer)}` does not say its `{key}`", _form(op)), layer)
     if layer.at is not None and not reference_key(op):
         raise BindError(OpError("A0202", f"`{op.spelling}` takes no `@` reference", _form(op)), layer.at)
-    return op(**values)
+    return Bound(op(**values), tuple(given.items()))
 
 
 def _positional(layer: Layer, meaning: Meaning) -> dict[str, Expression]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import keyword
 import re
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from archc.diagnostics import Diagnostic, Refusal
-from archc.files import FileProblem, ensure_folder, reading, write_bytes
+from archc.files import ensure_folder, reading, write_bytes
 from archc.ir import Graph, OpError
-from archc.weights import adopt, check, is_initial, layout, same_tensors, write_initial
+from archc.transfer import need_room, prepared
+from archc.weights import adopt, check, is_initial, layout, write_initial
 
 EMITS = ("pytorch", "onnx", "diagram", "summary")
 """What can be left out; all of it is written unless said otherwise."""
@@ -42,9 +42,13 @@ class Order:
     stem: str
     emit: tuple[str, ...] = EMITS
     weights: str = ""
-    """`init`, `none`, or the path of a `.safetensors` file; empty for `init` that keeps trained weights."""
+    """`init`, `none`, or the path of a checkpoint; empty for `init` that keeps trained weights."""
     seed: int = 0
     force: bool = False
+    fresh: tuple[str, ...] = ()
+    """Layers and groups that begin anew although the checkpoint may have them."""
+    leave: tuple[str, ...] = ()
+    """Parts of the checkpoint that the network does without."""
 
 
 @dataclass(frozen=True)
@@ -162,18 +166,19 @@ def _write_weights(graph: Graph, order: Order, path: Path, notes: list[str], pro
     trained = path.exists() and not is_initial(path)
     step = _stepper(progress, f"weights of {graph.name}")
     if order.weights not in ("", "init"):
-        source = Path(order.weights)
-        if trained and not same_tensors(source, path):
-            raise _trained(path)
-        _need_room(graph, path)
-        adopt(source, graph, path, step)
+        with prepared(graph, order.weights, order.fresh, order.leave, order.seed) as transfer:
+            if trained and not transfer.equals(path):
+                raise _trained(path)
+            need_room(graph, path)
+            transfer.write(path, step)
+            notes += transfer.report(short=True)
         return
     if trained and order.weights == "init":
         raise _trained(path)
     if trained:
         _keep(graph, path, notes)
         return
-    _need_room(graph, path)
+    need_room(graph, path)
     write_initial(graph, path, order.seed, step)
 
 
@@ -193,13 +198,6 @@ def _keep(graph: Graph, path: Path, notes: list[str]) -> None:
 def _trained(path: Path) -> Refusal:
     message = f"`{path}` holds trained weights, which a build does not overwrite"
     return Refusal([Diagnostic("A0508", message, help="move that file away, or build elsewhere with `-o`")], status=2)
-
-
-def _need_room(graph: Graph, path: Path) -> None:
-    need, free = layout(graph).size, shutil.disk_usage(path.parent).free
-    if need > free:
-        message = f"the weights take {need / 2**30:,.1f} GiB, and `{path.parent}` has {free / 2**30:,.1f} GiB free"
-        raise FileProblem("A0612", message, "build elsewhere with `-o`, or without weights: `--weights none`")
 
 
 def _stepper(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

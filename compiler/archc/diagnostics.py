@@ -145,16 +145,23 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
         marks = [Note(diagnostic.span, diagnostic.label), *diagnostic.notes]
         numbers = [mark.span.source.position(mark.span.start)[0] for mark in marks]
         gutter = len(str(max(numbers)))
-        line, column = diagnostic.span.source.position(diagnostic.span.start)
-        place = f"{printable(diagnostic.span.source.name)}:{line}:{column}"
-        lines.append(f"{' ' * gutter}{paint(BLUE, '--> ')}{place}")
-        order = sorted(range(len(marks)), key=lambda index: (numbers[index], index > 0))
+        files = list(dict.fromkeys(id(mark.span.source) for mark in marks))
+        # The file of the finding first, then those that its notes point into.
+        order = sorted(
+            range(len(marks)), key=lambda index: (files.index(id(marks[index].span.source)), numbers[index], index > 0)
+        )
         for previous, index in zip([None, *order], order, strict=False):
             mark, number = marks[index], numbers[index]
             shown, under = _underline(mark.span, number, "^" if index == 0 else "-")
-            if previous is not None and number - numbers[previous] > 1:
+            fresh = previous is None or marks[previous].span.source is not mark.span.source
+            if fresh:
+                first = marks[0] if mark.span.source is diagnostic.span.source else mark
+                line, column = first.span.source.position(first.span.start)
+                place = f"{printable(first.span.source.name)}:{line}:{column}"
+                lines.append(f"{' ' * gutter}{paint(BLUE, '--> ')}{place}")
+            elif previous is not None and number - numbers[previous] > 1:
                 lines.append(paint(BLUE, f"{'…':>{gutter}}"))
-            if previous is None or number != numbers[previous]:
+            if fresh or previous is None or number != numbers[previous]:
                 lines.append(f"{paint(BLUE, f'{number:>{gutter}} | ')}{shown}")
             tail = f" {printable(shortened(mark.label))}" if mark.label else ""
             lines.append(f"{paint(BLUE, ' ' * gutter + ' | ')}{paint(strong if index == 0 else BLUE, under + tail)}")

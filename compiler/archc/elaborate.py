@@ -1,32 +1,27 @@
-"""Tree to graph: names, shapes, weights, and what the file expects of itself.
+"""Tree to graph: names, values, and what the file expects of itself.
 
-The rows are unrolled first (`unroll`), because whether a layer is bare depends on the one after it
-(`implied`); then the steps are walked once, in order. Mistakes are collected: a layer that fails
-gives an unknown shape, which silences those after it.
+The network is first laid out as steps (`expand`), because whether a layer is bare depends on the
+one after it (`implied`); then the steps are walked once, in order, and each is given its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
 
-from archc.bind import BindError, bind
 from archc.complaints import Complaints
-from archc.diagnostics import Diagnostic, Note, Refusal, did_you_mean
-from archc.evaluate import evaluate
+from archc.diagnostics import Diagnostic, Note, Refusal
+from archc.expand import expand
 from archc.expect import check_expectations
-from archc.header import Header, Rule, read_header, show_size
+from archc.header import Header, Rule, read_header
 from archc.implied import decide_implied
-from archc.ir import FLOAT_BYTES, Graph, Node, Op, OpError, Scope, Shape, Value, Weight, people
+from archc.ir import Graph, Head, Node, Op, OpError, Scope, Shape, Value, Weight
 from archc.names import Frame, refusal
-from archc.ops.declare import Reference, show
+from archc.ops.declare import Reference, reference_key, show
 from archc.sheet import Sheet
 from archc.source import Span
-from archc.tree import Layer, Row, Word
-from archc.unroll import Enter, Leaf, Leave, Mark, Size, Step, unroll
-
-LARGEST = 2**63 - 1
+from archc.steps import INPUT, Enter, Layout, Leaf, Leave, Mark, Result, Step
+from archc.tree import Word
 
 
 def elaborate(sheet: Sheet, overrides: Mapping[str, str] | None = None) -> tuple[Graph, tuple[Diagnostic, ...]]:
@@ -37,91 +32,148 @@ def elaborate(sheet: Sheet, overrides: Mapping[str, str] | None = None) -> tuple
     """
     complaints = Complaints(sheet.file)
     header = read_header(sheet, overrides or {}, complaints)
-    steps = unroll(sheet, header.scope, complaints)
-    if steps is None:
-        raise Refusal(complaints.found)
-    implied = decide_implied(steps, header.hidden, complaints)
-    walk = _Walk(sheet, header, complaints, changed=bool(overrides), value=header.input)
-    for index, step in enumerate(steps):
-        walk.take(step, implied.get(index))
-    graph = walk.graph()
-    walk.check(graph)
+    layout = expand(sheet, header, complaints, changed=bool(overrides))
+    if layout is None:
+        raise Refusal(_without_repeats(complaints.found))
+    implied = decide_implied(layout, header.hidden, complaints)
+    naming = _Naming(sheet, header, complaints, layout)
+    for number, step in enumerate(layout.steps):
+        naming.take(number, step, implied.get(number))
+    graph = naming.graph()
+    naming.check(graph, changed=bool(overrides))
+    for block in sheet.unused:
+        message, remedy = f"the block `{block.name.text}` is never used", "use it, or delete it"
+        span = sheet.file.span(block.name)
+        complaints.add(Diagnostic("A0218", message, span, help=remedy, severity="warning"))
     if any(problem.severity == "error" for problem in complaints.found):
         raise Refusal(_without_repeats(complaints.found))
-    return graph, tuple(complaints.found)
+    return graph, tuple(_without_repeats(complaints.found))
 
 
 @dataclass
-class _Walk:
-    """The steps taken so far: the nodes they made, and the value that arrives at the next."""
+class _OpenHead:
+    """A head while its layers are placed."""
+
+    name: str
+    weight: float
+    at: int
+    source: Value
+    nodes: list[Node]
+
+
+@dataclass
+class _Naming:
+    """The steps named so far: the nodes they made, and the value that each step yields."""
 
     sheet: Sheet
     header: Header
     complaints: Complaints
-    changed: bool
-    value: Value | None
+    layout: Layout
+    main: list[Node] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
+    """Where nodes go: the network's own, or those of the head that is open."""
     scopes: list[Scope] = field(default_factory=list)
     names: dict[str, Span] = field(default_factory=dict)
-    values: dict[str, Node | None] = field(default_factory=dict)
+    values: dict[int, Value] = field(default_factory=dict)
+    """What each step yields, with what is implied after it."""
+    makers: dict[int, Node] = field(default_factory=dict)
+    ends: dict[str, Shape] = field(default_factory=dict)
+    """The shapes at the ends of labelled items, by their paths."""
     frames: list[Frame] = field(default_factory=lambda: [Frame("", numbered=False)])
-    refused: set[int] = field(default_factory=set)
-    # Equal text means equal layers within one network, and most networks repeat themselves.
-    bound: dict[str, Op] = field(default_factory=dict)
-    facts: dict[tuple[Op, Shape], tuple[Shape, tuple[Weight, ...]]] = field(default_factory=dict)
+    open: list[int] = field(default_factory=list)
+    """The scopes that are open, by number."""
+    heads: list[Head] = field(default_factory=list)
+    head: _OpenHead | None = None
+    results: list[tuple[str, Value]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.nodes = self.main
+        if self.header.input is not None:
+            self.values[INPUT] = self.header.input
 
     def graph(self) -> Graph:
         """What the steps have made."""
         title = self.sheet.title.name if self.sheet.title else ""
+        used = {scope.block for scope in self.scopes}
         return Graph(
             name="-".join(filter(None, (title, self.sheet.column))),
             input=self.header.input or Value("input", ()),
-            nodes=tuple(self.nodes),
+            nodes=tuple(self.main),
             scopes=tuple(self.scopes),
             file=self.sheet.file.source.name,
             column=self.sheet.column,
-            params=tuple((name, show(value)) for name, value in self.header.scope.items()),
+            params=tuple((name, show(value)) for name, value in self.header.scope.items() if name != "in"),
+            heads=tuple(self.heads),
+            results=tuple(self.results),
+            blocks=tuple(entry.block for name, entry in self.sheet.blocks.items() if name in used),
         )
 
-    def check(self, graph: Graph) -> None:
+    def check(self, graph: Graph, *, changed: bool) -> None:
         """Hold a graph whose every shape is known against the file's expectations."""
-        if self.header.input is None or self.value is None or self.sheet.file.broken:
+        if self.header.input is None or self.layout.end is None or self.sheet.file.broken:
             return
         if not graph.nodes:
             self.complaints.say(
                 "A0101", "a network without layers", self.complaints.start(), "write layers after `input`"
             )
         elif all(problem.severity == "warning" for problem in self.complaints.found):
-            ends = {name: node for name, node in self.values.items() if node is not None}
-            unmet = check_expectations(self.sheet, graph, ends)
-            self.complaints.found += [replace(entry, severity="warning") for entry in unmet] if self.changed else unmet
+            shapes = {node.name: node.y for node in graph.trained} | self.ends
+            unmet = check_expectations(self.sheet, graph, shapes)
+            self.complaints.found += [replace(entry, severity="warning") for entry in unmet] if changed else unmet
 
-    def take(self, step: Step, implied: Rule | None) -> None:
+    def take(self, number: int, step: Step, implied: Rule | None) -> None:
         match step:
             case Leaf():
-                self._place(step)
-                if implied is not None:
-                    ops, reason = implied
-                    for op in ops:
-                        self._append(op, step, reason)
+                self._place(number, step, implied)
             case Enter():
                 self._enter(step)
-            case Leave(label=label):
-                self.frames.pop()
-                if label is not None:
-                    self._mark(label)
-            case Mark(label=label):
-                self._mark(label)
-            case Size(row=row):
-                self._check_size(row)
+            case Leave(maker=maker):
+                self._leave(maker)
+            case Mark(label=label, maker=maker):
+                self._mark(self._path(label.text), maker)
+            case Result(label=label, maker=maker):
+                value = self.values.get(maker) if maker is not None else None
+                if value is not None:
+                    self.results.append((label.text, value))
 
     def _enter(self, step: Enter) -> None:
         frame = self.frames[-1]
-        path = frame.named(step.label.text) if step.label else frame.next("")
+        path = frame.named(step.label.text) if step.label else frame.next(step.stem)
         if step.label:
             self._claim(path, step.label)
-        self.frames.append(Frame(path, numbered=True))
-        self.scopes.append(Scope(path, step.turns, self.complaints.file.span(step.group)))
+        elif path in self.names:
+            self._claim(path, step.span)
+        else:
+            self.names[path] = step.span
+        arrives = self.values.get(step.maker) if step.maker is not None else None
+        self.frames.append(Frame(path, numbered=step.numbers))
+        self.open.append(len(self.scopes))
+        block = step.stem if step.kind == "block" else ""
+        self.scopes.append(Scope(path, step.turns, step.span, step.kind, block, step.arguments, arrives))
+        if step.kind == "head" and arrives is not None:
+            self.head = _OpenHead(path, step.weight, len(self.main), arrives, [])
+            self.nodes = self.head.nodes
+
+    def _leave(self, maker: int | None) -> None:
+        self.frames.pop()
+        place = self.open.pop()
+        scope = self.scopes[place]
+        value = self.values.get(maker) if maker is not None else None
+        self.scopes[place] = replace(scope, output=value)
+        self._mark(scope.path, maker)
+        if scope.kind == "head" and self.head is not None:
+            head, self.head, self.nodes = self.head, None, self.main
+            if value is not None:
+                self.heads.append(Head(head.name, head.weight, head.at, head.source, tuple(head.nodes), value))
+
+    def _mark(self, path: str, maker: int | None) -> None:
+        value = self.values.get(maker) if maker is not None else None
+        if value is not None:
+            self.ends[path] = value.shape
+
+    def _path(self, name: str) -> str:
+        path = self.frames[-1].path
+        return f"{path}.{name}" if path else name
 
     def _claim(self, name: str, place: object) -> None:
         """Take a name; complains if it is refused or taken."""
@@ -137,125 +189,70 @@ class _Walk:
             return
         self.names[name] = span
 
-    def _mark(self, label: Word) -> None:
-        path = f"{self.frames[-1].path}.{label.text}" if self.frames[-1].path else label.text
-        self.values[path] = self.nodes[-1] if self.nodes and self.value is not None else None
-
-    def _place(self, leaf: Leaf) -> None:
-        op = self._bind(leaf)
-        if op is None:
-            self.value = None
-            if leaf.meaning is not None:
-                self.frames[-1].next(leaf.meaning.op.stem)
+    def _place(self, number: int, leaf: Leaf, implied: Rule | None) -> None:
+        if leaf.op is None:
+            if leaf.stem:
+                self._name(leaf.stem, leaf.label, leaf)
             return
-        self._append(op, leaf, "")
+        value = self._append(leaf, leaf.op, leaf.weights, tuple(self.values[maker] for maker in leaf.makers), "")
+        if value is not None and implied is not None:
+            ops, reason = implied
+            for op in ops:
+                value = self._imply(leaf, op, value, reason)
+        if value is not None:
+            self.values[number] = value
+            self.makers[number] = self.nodes[-1]
 
-    def _bind(self, leaf: Leaf) -> Op | None:
-        key = self._text(leaf.layer)
-        op = self.bound.get(key)
-        if op is not None or leaf.meaning is None or leaf.layer.start in self.refused:
-            return op
-        at = leaf.layer.at
+    def _imply(self, leaf: Leaf, op: Op, value: Value, reason: str) -> Value:
         try:
-            reference = self._resolve(at) if at is not None else None
-            op = bind(leaf.layer, leaf.meaning, self.header.scope, self.header.defaults, reference, leaf.before)
-        except BindError as error:
-            self.complaints.blame(error.error, error.part)
-            self.refused.add(leaf.layer.start)
-            return None
-        if at is None:
-            self.bound[key] = op
-        return op
+            op.infer((value.shape,))
+            return self._append(leaf, op, op.weights(value.shape), (value,), reason) or value
+        except OpError as error:
+            self.complaints.add(Diagnostic(error.code, error.message, leaf.span, reason, error.help))
+            return value
 
-    def _resolve(self, at: Word) -> Reference | None:
-        """The earlier layer that `@name` means: in its own braces first, then outward."""
-        for frame in reversed(self.frames):
-            path = f"{frame.path}.{at.text}" if frame.path else at.text
-            if path in self.values:
-                node = self.values[path]
-                return Reference(node.name, node.op, node.x, node.y) if node else None
-        if at.text in self.names:
-            remedy = f"`@` finds labels only: write `{at.text}: ` before that layer"
-            raise BindError(OpError("A0208", f"`{at.text}` is a name that was given, not a label", remedy), at)
-        remedy = did_you_mean(at.text, self.values) or "write a label such as `pool1: maxpool` before it"
-        raise BindError(OpError("A0208", f"no layer before this is labelled `{at.text}`", remedy), at)
-
-    def _append(self, op: Op, leaf: Leaf, reason: str) -> None:
+    def _append(
+        self, leaf: Leaf, op: Op, weights: tuple[Weight, ...], inputs: tuple[Value, ...], reason: str
+    ) -> Value | None:
         label = leaf.label if not reason else None
-        name = self.frames[-1].next(op.stem, label.text if label else "")
-        span = self.complaints.file.span(leaf.layer)
+        name = self._name(op.stem, label, leaf)
+        if not inputs:
+            return None
+        if leaf.at is not None and not reason:
+            op = self._named_reference(op, leaf.at)
+        if op.bare and label is None and self.frames[-1].numbered:
+            weights = tuple(replace(weight, name="weight") for weight in weights)
+        value = Value(name, leaf.y)
+        said = leaf.said if not reason else ()
+        self.nodes.append(Node(op, name, inputs, value, weights, leaf.span, leaf.item, reason, said))
+        return value
+
+    def _name(self, stem: str, label: Word | None, leaf: Leaf) -> str:
+        name = self.frames[-1].next(stem, label.text if label else "")
         if name in self.names or label is not None:
-            self._claim(name, label or leaf.layer)
+            assert leaf.file is not None
+            if label is not None:
+                before, self.complaints.file = self.complaints.file, leaf.file
+                self._claim(name, label)
+                self.complaints.file = before
+            else:
+                self._claim(name, leaf.span)
         else:
-            self.names[name] = span
-        value = self.value
-        if value is None:
-            return
-        try:
-            shape, weights = self._facts(op, value.shape)
-        except OpError as error:
-            self._complain_of_misfit(error, leaf)
-            self.value = None
-            return
-        self.value = Value(name, shape)
-        self.nodes.append(Node(op, name, (value,), self.value, weights, span, leaf.item, reason))
+            self.names[name] = leaf.span
+        return name
 
-    def _facts(self, op: Op, x: Shape) -> tuple[Shape, tuple[Weight, ...]]:
-        """The output shape and the weights of an operation on an input; raises OpError."""
-        found = self.facts.get((op, x))
-        if found is None:
-            shape = op.infer((x,))
-            if prod(shape) * FLOAT_BYTES > LARGEST:
-                raise OpError("A0402", f"the output {people(shape)} has more bytes than 2⁶³ − 1")
-            found = self.facts[op, x] = shape, op.weights(x)
-        return found
-
-    def _complain_of_misfit(self, error: OpError, leaf: Leaf) -> None:
-        """A layer refuses what arrives: say where that came from."""
-        notes = []
-        x = self.value.shape if self.value else ()
-        for node in reversed(self.nodes):
-            if node.x != node.y and node.span is not None:
-                became = f"the {'map' if len(x) == 3 else 'vector'} became {people(x)} here"
-                notes.append(Note(node.span, became))
-                break
-        label = "" if error.help else f"{people(x)} arrives here"
-        self.complaints.blame(error, leaf.layer, label, tuple(notes))
-
-    def _check_size(self, row: Row) -> None:
-        value = self.value
-        assert row.size is not None
-        try:
-            size = evaluate(row.size, self.header.scope)
-        except OpError as error:
-            self.complaints.blame(error, row.size)
-            return
-        numbers = (size,) if isinstance(size, int) else size
-        if not isinstance(numbers, tuple):
-            remedy = "write `-> 7x7x512`, `-> 56x56` or `-> 4096`"
-            self.complaints.say("A0119", f"`{show(size)}` is no size", row.size, remedy)
-        elif value is not None and not fits(value.shape, numbers):
-            message = f"this row gives {people(value.shape)}, not {show_size(numbers)}"
-            self.complaints.say("A0308", message, row.size, "correct the size, or the layers that lead here")
-            if self.changed:
-                self.complaints.found[-1] = replace(self.complaints.found[-1], severity="warning")
-
-    def _text(self, layer: Layer) -> str:
-        return self.sheet.file.source.text[layer.start : layer.end]
-
-
-def fits(shape: Shape, size: tuple[int, ...]) -> bool:
-    """Whether a size as people write it (H×W, H×W×C, or a length) is that of a shape."""
-    if len(shape) != 3:
-        return shape == size
-    channels, height, width = shape
-    return size in ((height, width), (height, width, channels))
+    def _named_reference(self, op: Op, maker: int) -> Op:
+        """The op with the name of the layer that it refers to, which was not known before."""
+        node = self.makers[maker]
+        key = reference_key(type(op)).replace("-", "_")
+        fields = {name: getattr(op, name) for name in op.declared}
+        return type(op)(**{**fields, key: Reference(node.name, node.op, node.x, node.y)})
 
 
 def _without_repeats(problems: list[Diagnostic]) -> list[Diagnostic]:
     """Each finding once, though repeats meet it many times; in the order of the text."""
-    seen: dict[tuple[str, int, str], Diagnostic] = {}
+    seen: dict[tuple[str, str, int, str], Diagnostic] = {}
     for problem in problems:
-        at = problem.span.start if problem.span else -1
-        seen.setdefault((problem.code, at, problem.message), problem)
+        name, at = (problem.span.source.name, problem.span.start) if problem.span else ("", -1)
+        seen.setdefault((problem.code, name, at, problem.message), problem)
     return sorted(seen.values(), key=lambda problem: problem.span.start if problem.span else -1)

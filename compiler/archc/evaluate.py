@@ -1,19 +1,36 @@
-"""From written arguments to values: numbers, sizes, words, parameters and arithmetic."""
+"""From written arguments to values: numbers, sizes, words, layers, parameters, arithmetic and conditions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from archc.diagnostics import did_you_mean
 from archc.ir import OpError
 from archc.ops.declare import Literal
-from archc.tree import Arithmetic, Expression, Word
+from archc.tree import Arithmetic, Expression, File, Quoted, Word
 
 MOST_DIGITS = 18
-Scope = Mapping[str, Literal]
-"""The values of parameters, by name."""
+
+
+class Layers(NamedTuple):
+    """Layers as the value of a parameter, with the names that they were written among."""
+
+    quoted: Quoted
+    scope: Mapping[str, Value]
+    file: File
+
+
+Value = Literal | Layers
+Scope = Mapping[str, Value]
+"""The values of parameters, by name; `in` is the number of channels that arrive."""
+
+
+class Unknown(Exception):
+    """What arrives is not known, because of an earlier mistake that was reported."""
+
 
 _WHOLE = re.compile(r"[+-]?\d+")
 _REAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -50,15 +67,47 @@ def _whole(text: str) -> int:
 
 def evaluate(expression: Expression, scope: Scope) -> Literal:
     """The value of an argument; raises OpError. A word that names a parameter stands for its value."""
+    value = look_up(expression, scope)
+    if isinstance(value, Layers):
+        raise OpError("A0206", "layers stand here for a number or a word", "a parameter of layers is written as one")
+    return value
+
+
+def look_up(expression: Expression, scope: Scope) -> Value:
+    """As `evaluate`, for places where a parameter may stand for layers too."""
     match expression:
         case Word(text=text):
             value = literal(text)
-            if value == "in":
-                message = "`in` is not part of this version of the language"
-                raise OpError("A0109", message, "write the number of channels")
-            return scope.get(value, value) if isinstance(value, str) else value
+            if not isinstance(value, str):
+                return value
+            if value == "in" and "in" not in scope:
+                raise Unknown
+            return scope.get(value, value)
+        case Arithmetic(operator="==" | "!=" | "<" | "<=" | ">" | ">=" | "and" | "or" | "not"):
+            raise OpError("A0206", "a comparison is no number", "comparisons stand after `if`")
         case Arithmetic(operator=operator, operands=operands):
             return _apply(operator, [_number(operand, scope) for operand in operands])
+
+
+def holds(condition: Expression, scope: Scope) -> bool:
+    """Whether a condition is true; raises OpError for what is none. Every part is looked at, needed or not."""
+    match condition:
+        case Arithmetic(operator="and", operands=operands):
+            truths = [holds(operand, scope) for operand in operands]
+            return all(truths)
+        case Arithmetic(operator="or", operands=operands):
+            truths = [holds(operand, scope) for operand in operands]
+            return any(truths)
+        case Arithmetic(operator="not", operands=(operand,)):
+            return not holds(operand, scope)
+        case Arithmetic(operator="==" | "!=" as operator, operands=(left, right)):
+            return (look_up(left, scope) == look_up(right, scope)) == (operator == "==")
+        case Arithmetic(operator="<" | "<=" | ">" | ">=" as operator, operands=(left, right)):
+            low, high = _number(left, scope), _number(right, scope)
+            if operator[0] == ">":
+                low, high = high, low
+            return low < high or (len(operator) == 2 and low == high)
+    raise OpError("A0206", "this is no condition", "a condition compares: `if s == 1 and in == c { … }`")
 
 
 def _number(expression: Expression, scope: Scope) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from archc.diagnostics import Diagnostic, did_you_mean
-from archc.ir import Graph, Node, people
+from archc.ir import Graph, Shape, people
 from archc.sheet import Sheet
 from archc.tree import Expect, Word
 
@@ -17,19 +17,25 @@ _SIZE = re.compile(r"\d{1,18}(x\d{1,18}){0,2}")
 
 def totals(graph: Graph) -> dict[str, int]:
     """The numbers that a file may expect, by the name it uses for them."""
-    params = sum(node.params for node in graph.nodes)
     return {
-        "params": params,
-        "train-params": params,
-        "weight-layers": sum(node.op.weighted for node in graph.nodes),
+        "params": sum(node.params for node in graph.nodes),
+        "train-params": sum(node.params for node in graph.trained),
+        "weight-layers": depth(graph),
         "macs": sum(node.macs for node in graph.nodes),
     }
 
 
-def check_expectations(sheet: Sheet, graph: Graph, labelled: Mapping[str, Node]) -> list[Diagnostic]:
-    """One diagnostic for each expectation that the graph does not meet."""
+def depth(graph: Graph) -> int:
+    """The most weight layers on any path from the input to an output, as the papers count."""
+    found = {graph.input: 0}
+    for node in graph.nodes:
+        found[node.output] = max(found[value] for value in node.inputs) + node.op.weighted
+    return max(found[value] for _, value in graph.outputs)
+
+
+def check_expectations(sheet: Sheet, graph: Graph, shapes: Mapping[str, Shape]) -> list[Diagnostic]:
+    """One diagnostic for each expectation that the graph does not meet; `shapes` are those of all names."""
     numbers = totals(graph)
-    ends: dict[str, Node] = {node.name: node for node in graph.nodes} | dict(labelled)
     problems = []
     for line, word in sheet.expects:
         if word.text == "-":
@@ -37,11 +43,11 @@ def check_expectations(sheet: Sheet, graph: Graph, labelled: Mapping[str, Node])
         what = line.what.text
         if what in numbers:
             problems += _check_number(sheet, line, word, numbers[what])
-        elif what in ends:
-            problems += _check_shape(sheet, line, word, ends[what])
+        elif what in shapes:
+            problems += _check_shape(sheet, line, word, shapes[what])
         else:
             span = sheet.file.span(line.what)
-            hint = did_you_mean(what, [*numbers, *ends]) or f"{', '.join(numbers)}, or a layer's name"
+            hint = did_you_mean(what, [*numbers, *shapes]) or f"{', '.join(numbers)}, or a layer's name"
             problems.append(Diagnostic("A0208", f"nothing here is called `{what}`", span, help=hint))
     return problems
 
@@ -67,12 +73,11 @@ def _check_number(sheet: Sheet, line: Expect, word: Word, true: int) -> list[Dia
     return [Diagnostic("A0309", message, span, help="correct the expectation, or the layers")]
 
 
-def _check_shape(sheet: Sheet, line: Expect, word: Word, node: Node) -> list[Diagnostic]:
+def _check_shape(sheet: Sheet, line: Expect, word: Word, shape: Shape) -> list[Diagnostic]:
     span = sheet.file.span(word)
     if not _SIZE.fullmatch(word.text):
         return [Diagnostic("A0119", f"`{word.text[:40]}` is no size", span, help="write it as `7x7x512` or `4096`")]
     size = tuple(map(int, word.text.split("x")))
-    shape = node.y
     people_order = (shape[1], shape[2], shape[0]) if len(shape) == 3 else shape
     if size in (people_order, people_order[:2] if len(shape) == 3 else shape):
         return []

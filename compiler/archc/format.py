@@ -15,13 +15,15 @@ from archc.characters import SAME_AS, comment_start
 from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import Graph
 from archc.ops.declare import written
+from archc.sheet import rows_within
 from archc.source import Span
-from archc.tree import Default, File, Group, Hidden, Item, Layer, Row, Word
+from archc.tree import Block, Default, File, Hidden, Item, Layer, Param, Quoted, Row, Word
 
 INDENT = "  "
-_HEADER = re.compile(r"(param|expect|hidden)(?=\s)[^=]*=")
+_HEADER = re.compile(r"(param|expect|hidden)(?=[\s=])[^={(]*=")
 _TITLE = re.compile(r"network\s+")
-_PIECES = re.compile(r"->|[{},|]|[^\s{},|]+?(?=->|[{},|\s]|$)")
+_TOKENS = re.compile(r"\s+|==|!=|<=|>=|//|[<>=(),{}]|[^\s=<>!(),{}/]+|.")
+_SPACED = ("==", "!=", "<=", ">=", "<", ">", "and", "or", "not")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +91,49 @@ def _kind(word: Word) -> str:
 
 
 def _layers(file: File) -> Iterator[Layer]:
-    """Every layer that means one, in the order of the text."""
+    """Every layer that means one, in the order of the text; names of blocks and of parameters do not."""
+    named = set(_names_defined(file))
     for statement in file.statements:
         match statement:
             case Row():
-                yield from _layers_of(statement)
+                found = _layers_of(statement)
+            case Block(body=body):
+                found = (layer for row in body.rows for layer in _layers_of(row))
             case Hidden(cells=cells):
-                for cell in cells:
-                    yield from (layer for layer in cell if not _is_none(layer))
+                found = (layer for cell in cells for layer in cell)
+            case Param(cells=cells):
+                found = (layer for cell in cells if isinstance(cell, Quoted) for layer in cell.layers)
+            case _:
+                continue
+        yield from (layer for layer in found if layer.call is None and not _is_name(layer, named))
+
+
+def _names_defined(file: File) -> Iterator[str]:
+    for statement in file.statements:
+        match statement:
+            case Param(name=name):
+                yield name.text
+            case Block(name=name, parameters=parameters):
+                yield name.text
+                yield from (parameter.name.text for parameter in parameters)
+
+
+def _is_name(layer: Layer, named: set[str]) -> bool:
+    word = layer.words[0]
+    return (isinstance(word, Word) and word.text in named) or _is_none(layer)
 
 
 def _layers_of(row: Row) -> Iterator[Layer]:
     for item in _items(row):
-        if not isinstance(item.body, Group):
-            yield from item.body
+        yield from item.layers
 
 
 def _items(row: Row) -> Iterator[Item]:
     for cell in row.cells:
         for item in cell.items:
             yield item
-            if isinstance(item.body, Group):
-                for inner in item.body.rows:
+            for rows in rows_within(item):
+                for inner in rows:
                     yield from _items(inner)
 
 
@@ -126,14 +149,15 @@ def _is_none(layer: Layer) -> bool:
 
 
 def _read_lines(text: str) -> Iterator[_Line]:
-    depth = 0
+    depth = within = 0
     for line in re.split(r"\r\n|\r|\n", text):
         at = comment_start(line)
         code, comment = line[:at].translate(SAME_AS).strip(), line[at:].rstrip()
-        cells, size = _pieces(code)
-        closes = len(re.match(r"[}\s]*", code)[0].replace(" ", ""))  # type: ignore[index]
+        cells, size = ((_inside(code),), "") if within and code else _pieces(code)
+        within += code.count("(") - code.count(")")
+        closes = len(re.match(r"[})\s]*", code)[0].replace(" ", ""))  # type: ignore[index]
         yield _Line(max(0, depth - closes), cells, size, comment)
-        depth += code.count("{") - code.count("}")
+        depth += sum(code.count(sign) for sign in "{(") - sum(code.count(sign) for sign in "})")
 
 
 def _pieces(code: str) -> tuple[tuple[str, ...], str]:
@@ -149,7 +173,7 @@ def _pieces(code: str) -> tuple[tuple[str, ...], str]:
     cells: list[list[str]] = [[]]
     size: list[str] = []
     after_arrow = nested = 0
-    for piece in _PIECES.findall(_closed_up(code)):
+    for piece in _split(code):
         nested += (piece == "{") - (piece == "}")
         if piece == "->" and not nested:
             after_arrow = 1
@@ -163,20 +187,78 @@ def _pieces(code: str) -> tuple[tuple[str, ...], str]:
     return joined, " ".join(size)
 
 
-def _closed_up(code: str) -> str:
-    """No blanks inside parentheses."""
-    parts, depth = [], 0
-    for piece in re.split(r"([()]|\s+)", code):
-        depth += (piece == "(") - (piece == ")")
-        if not (depth and piece.isspace()):
-            parts.append(piece)
-    return "".join(parts)
+def _split(code: str) -> Iterator[str]:
+    """The pieces of a line that blanks part; what stands in parentheses is glued to what it follows."""
+    at, piece = 0, ""
+    while at < len(code):
+        if code[at] == "(":
+            end = _closing(code, at)
+            piece += _inside(code[at:end])
+            at = end
+            continue
+        found = re.compile(r"\s+|->|[{},|;]|(?:(?!->)[^\s{},|;()])+|\)").match(code, at)
+        assert found is not None
+        text, at = found[0], found.end()
+        if text.isspace() or text in ("->", "{", "}", ",", "|", ";"):
+            yield from filter(None, (piece,))
+            yield from filter(None, (text.strip(),))
+            piece = ""
+        else:
+            piece += text
+    yield from filter(None, (piece,))
+
+
+def _closing(code: str, at: int) -> int:
+    """The end of a parenthesis that opens here, or of the line."""
+    depth = 0
+    for place in range(at, len(code)):
+        depth += (code[place] == "(") - (code[place] == ")")
+        if depth == 0:
+            return place + 1
+    return len(code)
+
+
+def _inside(code: str) -> str:
+    """A parenthesis with a blank after each comma, and blanks around comparisons alone."""
+    text = ""
+    for token in _TOKENS.findall(code):
+        if token.isspace():
+            # Layers in braces keep their blanks.
+            text += " " if text.count("{") > text.count("}") and not text.endswith(("{", " ")) else ""
+        elif token == ",":
+            text += ", "
+        elif token in _SPACED:
+            text += f"{token} " if token == "not" else f" {token} "
+        else:
+            text = text.rstrip() + token if token in ")}" else text + token
+    return text.rstrip()
 
 
 def _joined(pieces: list[str]) -> str:
     while pieces and pieces[-1] == ",":
         pieces = pieces[:-1]
-    return " ".join(pieces).replace(" ,", ",").replace(", }", " }")
+    if pieces[:1] == ["if"] or "else" in pieces or "if" in pieces:
+        pieces = _spaced_conditions(pieces)
+    return " ".join(pieces).replace(" ,", ",").replace(" ;", ";").replace(", }", " }").replace("; }", " }")
+
+
+def _spaced_conditions(pieces: list[str]) -> list[str]:
+    """Comparisons between `if` and its brace have blanks around them."""
+    result: list[str] = []
+    within = False
+    for piece in pieces:
+        within = piece == "if" or (within and piece != "{")
+        if within:
+            bare, bracket, rest = piece.partition("(")
+            parts = [part for part in re.split(r"(==|!=|<=|>=|<|>)", bare) if part]
+            if bracket and parts and parts[-1] not in _SPACED:
+                parts[-1] += bracket + rest
+            elif bracket:
+                parts.append(bracket + rest)
+            result += parts
+        else:
+            result.append(piece)
+    return result
 
 
 def _without_spare_blanks(lines: Iterator[_Line]) -> list[_Line]:
@@ -236,11 +318,11 @@ def _code(line: _Line, widths: list[int]) -> str:
 
 
 def _implied_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
-    turns: dict[tuple[int, int], list[list[str]]] = {}
+    turns: dict[tuple[int, int], list[list[list[str]]]] = {}
     for graph in graphs:
         heads: dict[tuple[int, int], list[list[str]]] = {}
-        for node in graph.nodes:
-            if node.span is None:
+        for node in graph.trained:
+            if node.span is None or node.span.source is not file.source:
                 continue
             place = node.span.start, node.span.end
             if node.op.weighted:
@@ -248,32 +330,29 @@ def _implied_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
             elif node.implied:
                 heads[place][-1].append(written(node.op))
         for place, texts in heads.items():
-            _agree(file, place, turns.setdefault(place, texts), texts)
+            turns.setdefault(place, []).append(texts)
     repeated = {
         (layer.start, layer.end): item
         for row in file.statements
         if isinstance(row, Row)
         for item in _items(row)
-        if not isinstance(item.body, Group) and item.times is not None
-        for layer in item.body
+        if item.times is not None
+        for layer in item.layers
     }
-    for place, texts in turns.items():
-        *before, last = texts
-        if all(text == last for text in before):
+    for place, columns in turns.items():
+        *before, last = columns[0]
+        if all(text == last for texts in columns for text in texts):
             if last:
                 yield place[1], place[1], " " + " ".join(last)
             continue
+        if any(texts != columns[0] for texts in columns):
+            raise _unsayable(file, place, "its columns imply different layers")
         item = repeated.get(place)
-        if item is None or any(text != before[0] for text in before) or len(item.body) > 1:
+        if item is None or any(text != before[0] for text in before) or len(item.layers) > 1:
             raise _unsayable(file, place, "its turns imply different layers")
         layer = file.source.text[place[0] : place[1]]
         times = "" if len(before) == 1 else f" x{len(before)}"
         yield place[1], item.end, f" {' '.join(before[0])}{times}, {layer}"
-
-
-def _agree(file: File, place: tuple[int, int], first: list[list[str]], other: list[list[str]]) -> None:
-    if first != other:
-        raise _unsayable(file, place, "its columns imply different layers")
 
 
 def _unsayable(file: File, place: tuple[int, int], reason: str) -> Refusal:
@@ -295,8 +374,9 @@ def _hidden_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
 
 
 def _has_bare_layers(graph: Graph) -> bool:
-    weighted = [index for index, node in enumerate(graph.nodes) if node.op.weighted]
-    return any(not graph.nodes[index + 1].op.follows for index in weighted[:-1])
+    followed = {value for node in graph.trained if node.op.follows for value in node.inputs}
+    weighted = [node for node in graph.nodes if node.op.weighted]
+    return any(node.output not in followed for node in weighted[:-1])
 
 
 def _whole_line(text: str, at: int) -> tuple[int, int]:

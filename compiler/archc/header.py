@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from archc.bind import BindError, bind, layer_text, name_layer
 from archc.complaints import Complaints
 from archc.diagnostics import Diagnostic, did_you_mean
-from archc.evaluate import evaluate, literal
+from archc.evaluate import Layers, Unknown, evaluate, literal, look_up
+from archc.evaluate import Value as Given
 from archc.ir import Op, OpError, Value
 from archc.ops.declare import Literal, read, show, syntax
-from archc.sheet import LONGEST_NAME, Sheet
-from archc.tree import Layer, Option, Word
+from archc.sheet import Sheet
+from archc.tree import Expression, File, Layer, Option, Quoted, Word
+from archc.uses import name_fault
 
 MOST_IMPLIED = 10
 """Layers that one `hidden` line may imply."""
 COLOURS = {"rgb": 3, "gray": 1, "grey": 1, "rgba": 4}
+
+IN_LAYERS = "`in` is what arrives at a layer; write it where the layer stands"
 
 Rule = tuple[tuple[Op, ...], str]
 """What a bare hidden layer is given, and why."""
@@ -27,7 +31,7 @@ class Header:
     """The lines above the layers, read."""
 
     input: Value | None
-    scope: dict[str, Literal]
+    scope: dict[str, Given]
     """The values of the parameters."""
     defaults: dict[type[Op], tuple[Option, ...]]
     hidden: dict[type[Op] | None, Rule]
@@ -48,30 +52,50 @@ def read_header(sheet: Sheet, overrides: Mapping[str, str], complaints: Complain
 class _Reader:
     sheet: Sheet
     complaints: Complaints
-    scope: dict[str, Literal]
+    scope: dict[str, Given]
     defaults: dict[type[Op], tuple[Option, ...]]
     hidden: dict[type[Op] | None, Rule]
 
     def read_params(self, overrides: Mapping[str, str]) -> None:
-        for param, expression in self.sheet.params:
-            name = param.name.text
+        for file, param, expression in self.sheet.params:
+            name, place = param.name.text, file.span(param.name)
+            fault = name_fault(name)
             if name in self.scope:
-                self.complaints.say("A0209", f"the parameter `{name}` is given twice", param.name, "rename one")
-            elif not name.isidentifier() or len(name) > LONGEST_NAME or name.lower() in ("in", "x", "min", "max"):
-                self.complaints.say("A0209", f"`{name}` cannot be a parameter's name", param.name, "use a plain name")
+                self.complaints.say("A0209", f"the parameter `{name}` is given twice", place, "rename one")
+            elif fault:
+                message = f"`{name[:40]}` cannot be a parameter's name: {fault}"
+                self.complaints.say("A0209", message, place, "rename it")
             try:
-                self.scope[name] = evaluate(expression, self.scope)
+                self.scope[name] = self._value(file, expression)
                 if name in overrides:
                     self.scope[name] = literal(overrides[name])
             except OpError as error:
-                self.complaints.blame(error, expression)
+                self.complaints.add(Diagnostic(error.code, error.message, file.span(expression), "", error.help))
                 self.scope[name] = 1
+            except Unknown:
+                span = file.span(expression)
+                self.complaints.say("A0208", "`in` has no value outside the layers", span, IN_LAYERS)
+                self.scope[name] = 1
+        self._refuse_shadows()
         for name in overrides:
             if name not in self.scope:
                 known = ", ".join(self.scope) or "none"
                 hint = did_you_mean(name, self.scope) or f"its parameters: {known}"
                 message = f"`{self.sheet.file.source.name}` has no parameter `{name}` to set"
                 self.complaints.add(Diagnostic("A0208", message, help=hint))
+
+    def _value(self, file: File, expression: Expression | Quoted) -> Given:
+        if isinstance(expression, Quoted):
+            return Layers(expression, self.scope, file)
+        return look_up(expression, self.scope)
+
+    def _refuse_shadows(self) -> None:
+        """A parameter of a block that is called as one of the file: which is meant?"""
+        for block, file in self.sheet.blocks.values():
+            for parameter in block.parameters:
+                if parameter.name.text in self.scope:
+                    message = f"`{parameter.name.text}` is a parameter of the file and of the block `{block.name.text}`"
+                    self.complaints.say("A0217", message, file.span(parameter.name), "rename one of them")
 
     def read_input(self) -> Value | None:
         line = self.sheet.input
@@ -86,7 +110,7 @@ class _Reader:
                 self.complaints.say("A0101", "no network is defined", self.complaints.start(), remedy)
             return None
         try:
-            size = evaluate(line.size, self.scope)
+            size = _settled(line.size, self.scope)
         except OpError as error:
             self.complaints.blame(error, line.size)
             return None
@@ -131,7 +155,7 @@ class _Reader:
                     self.complaints.say("A0202", f"`{op.spelling}` has no option `{key}`", option.key, hint)
                     continue
                 try:
-                    read(keys[key], evaluate(option.value, self.scope))
+                    read(keys[key], _settled(option.value, self.scope))
                 except OpError as error:
                     self.complaints.blame(error, option.value, f"an option of every `{op.spelling}`")
             self.defaults[op] = tuple(option for option in options if option.key.text in keys)
@@ -164,9 +188,12 @@ class _Reader:
         ops: list[Op] = []
         for layer in layers:
             try:
-                op = bind(layer, name_layer(layer), self.scope, self.defaults)
+                op = bind(layer, name_layer(layer), self.scope, self.defaults).op
             except BindError as error:
                 self.complaints.blame(error.error, error.part)
+                continue
+            except Unknown:
+                self.complaints.say("A0208", "`in` has no value in a `hidden` line", layer, IN_LAYERS)
                 continue
             if not (op.family in ("activation", "norm") or op.training_only):
                 message = f"`{op.spelling}` cannot be implied"
@@ -187,6 +214,14 @@ class _Reader:
             )
             return None
         return meaning.op
+
+
+def _settled(expression: Expression, scope: Mapping[str, Given]) -> Literal:
+    """A value that does not depend on a place in the network; raises OpError."""
+    try:
+        return evaluate(expression, scope)
+    except Unknown:
+        raise OpError("A0208", "`in` has no value outside the layers", IN_LAYERS) from None
 
 
 def show_size(numbers: tuple[int, ...]) -> str:

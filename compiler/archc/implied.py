@@ -2,63 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from archc.bind import BindError, says_hidden
 from archc.complaints import Complaints
 from archc.diagnostics import Diagnostic, Note
 from archc.header import Rule
 from archc.ir import Op
+from archc.ops.layout import Scale
 from archc.ops.pointwise import Relu
-from archc.tree import Layer
-from archc.unroll import Leaf, Step
+from archc.steps import Body, Layout, Leaf
 
 RELU = Relu()
 CONVENTION = "relu follows every hidden weight layer that says nothing else, as in the papers' tables"
 
 
-def decide_implied(
-    steps: Sequence[Step], hidden: Mapping[type[Op] | None, Rule], complaints: Complaints
-) -> dict[int, Rule]:
+@dataclass
+class _Found:
+    """Hidden layers that no rule of the file covers, and those whose activation is written."""
+
+    bare: list[Leaf] = field(default_factory=list)
+    written: list[Leaf] = field(default_factory=list)
+
+
+def decide_implied(layout: Layout, hidden: Mapping[type[Op] | None, Rule], complaints: Complaints) -> dict[int, Rule]:
     """For each step that is a bare hidden weight layer, what it is given and why."""
-    leaves = [(index, step) for index, step in enumerate(steps) if isinstance(step, Leaf)]
-    weighted = [place for place, (_, leaf) in enumerate(leaves) if leaf.meaning and leaf.meaning.op.weighted]
     implied: dict[int, Rule] = {}
-    uncovered: list[Leaf] = []
-    written_ones: list[Leaf] = []
-    for order, place in enumerate(weighted):
-        index, leaf = leaves[place]
-        is_last = order + 1 == len(weighted)
-        if not _is_hidden(leaf.layer, is_last, complaints):
-            continue
-        until = len(leaves) if is_last else weighted[order + 1]
-        after = [following for _, following in leaves[place + 1 : until]]
-        if after and (after[0].meaning is None or after[0].meaning.op.follows):
-            written_ones.append(leaf)
-            continue
-        rule = hidden.get(leaf.meaning.op if leaf.meaning else None, hidden.get(None))
-        if rule is None:
-            uncovered.append(leaf)
-            _refuse_second_activation(leaf, after, complaints)
-            rule = (RELU,), CONVENTION
-        implied[index] = rule
-    if uncovered and written_ones and not complaints.file.broken and not complaints.found:
-        _complain_of_mixture(uncovered, written_ones, complaints)
+    found = _Found()
+    for body in layout.bodies:
+        for place, number in enumerate(body.entries):
+            leaf = layout.leaf(number) if number is not None else None
+            if number is None or leaf is None or leaf.op is None or not leaf.op.weighted:
+                continue
+            if not _is_hidden(leaf, body, place, layout, complaints):
+                continue
+            after = _until_next(body, place, layout)
+            if after and (after[0].op is None or after[0].op.follows):
+                found.written.append(leaf)
+                continue
+            rule = hidden.get(type(leaf.op), hidden.get(None))
+            if rule is None:
+                found.bare.append(leaf)
+                _refuse_second_activation(leaf, after, complaints)
+                rule = (RELU,), CONVENTION
+            implied[number] = rule
+    if found.bare and found.written and not complaints.file.broken and not complaints.found:
+        _complain_of_mixture(found.bare, found.written, complaints)
     return implied
+
+
+def _until_next(body: Body, place: int, layout: Layout) -> list[Leaf]:
+    """The layers after one, up to the next weight layer, merge or block of the same body."""
+    after = []
+    for number in body.entries[place + 1 :]:
+        if number is None:
+            break
+        leaf = layout.leaf(number)
+        if leaf.op is not None and leaf.op.weighted:
+            break
+        after.append(leaf)
+    return after
 
 
 def _refuse_second_activation(leaf: Leaf, after: list[Leaf], complaints: Complaints) -> None:
     """`conv-3-64, maxpool, tanh`: a ReLU before the pooling as well? Nobody can tell."""
     for following in after:
-        if following.meaning is not None and following.meaning.op.family == "activation":
-            name = following.meaning.op.spelling
-            note = Note(complaints.file.span(leaf.layer), "this one is bare, so a relu would follow it at once")
+        if following.op is not None and following.op.family == "activation":
+            name = following.op.spelling
+            note = Note(leaf.span, "this one is bare, so a relu would follow it at once")
             remedy = f"attach `{name}` to its layer; or say `hidden = relu` for both, `hidden = none` for one"
             complaints.add(
                 Diagnostic(
                     "A0214",
                     f"`{name}` comes later than an implied relu would",
-                    complaints.file.span(following.layer),
+                    following.span,
                     "is this the activation of the layer before?",
                     remedy,
                     (note,),
@@ -67,27 +85,57 @@ def _refuse_second_activation(leaf: Leaf, after: list[Leaf], complaints: Complai
             return
 
 
-def _is_hidden(layer: Layer, is_last: bool, complaints: Complaints) -> bool:
-    """Whether a weight layer is hidden: what it says of itself, else all but the last are."""
+def _is_hidden(leaf: Leaf, body: Body, place: int, layout: Layout, complaints: Complaints) -> bool:
+    """Whether a weight layer is hidden: what it says of itself, else what its place says."""
+    if leaf.layer is None:
+        return False
     try:
-        said = says_hidden(layer)
+        said = says_hidden(leaf.layer)
     except BindError as error:
-        complaints.blame(error.error, error.part)
+        span = leaf.file.span(error.part) if leaf.file else leaf.span
+        complaints.add(Diagnostic(error.error.code, error.error.message, span, "", error.error.help))
         return True
-    return not is_last if said is None else said
+    if said is not None:
+        return said
+    match body.kind:
+        case "chain":
+            return _has_weights_after(body, place, layout)
+        case "end":
+            return not _ends_branch(body, place, layout)
+    return True
+
+
+def _has_weights_after(body: Body, place: int, layout: Layout) -> bool:
+    """Whether another weight layer, a merge or a block follows in the body."""
+    for number in body.entries[place + 1 :]:
+        if number is None:
+            return True
+        op = layout.leaf(number).op
+        if op is not None and op.weighted:
+            return True
+    return False
+
+
+def _ends_branch(body: Body, place: int, layout: Layout) -> bool:
+    """Whether nothing follows in the branch but what leaves values as they are, or scales them."""
+    for number in body.entries[place + 1 :]:
+        op = layout.leaf(number).op if number is not None else None
+        if op is None or not (op.training_only or isinstance(op, Scale)):
+            return False
+    return True
 
 
 def _complain_of_mixture(bare: list[Leaf], written_ones: list[Leaf], complaints: Complaints) -> None:
-    places = list({id(leaf.layer): leaf.layer for leaf in bare}.values())
-    turns = any(leaf.layer is places[0] for leaf in written_ones)
-    notes = [Note(complaints.file.span(layer), "this one is bare too") for layer in places[1:6]]
-    notes.append(Note(complaints.file.span(written_ones[0].layer), "this one has its activation written"))
+    places = list(dict.fromkeys(leaf.span for leaf in bare))
+    turns = any(leaf.span == places[0] for leaf in written_ones)
+    notes = [Note(span, "this one is bare too") for span in places[1:6]]
+    notes.append(Note(written_ones[0].span, "this one has its activation written"))
     more = f" ({len(places) - 6} more are bare)" if len(places) > 6 else ""
     complaints.add(
         Diagnostic(
             "A0210",
             f"some hidden layers have their activation written and others have none{more}",
-            complaints.file.span(places[0]),
+            places[0],
             "in all its turns but the last, nothing follows this one" if turns else "nothing follows this one",
             "`hidden = relu` above gives every bare one a ReLU; `hidden = none` leaves them as they are; "
             "`hidden=no` exempts one layer",

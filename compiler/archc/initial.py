@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import sqrt
 
-from archc.ir import Constant, Graph, Kernel, Node
+from archc.ir import Constant, Graph, Kernel, Node, RelativePositions, Uniform, Value
 from archc.ops import pointwise
 
 Nonlinearity = tuple[str, float | None]
@@ -33,33 +34,43 @@ _BY_OP: dict[type, Nonlinearity] = {
 def nonlinearities(graph: Graph) -> dict[str, Nonlinearity]:
     """For each weight layer, by name, the first activation that its output meets.
 
-    Pooling, normalisation and dropout are looked through; another weight layer ends the search.
+    Merges, pooling, normalisation and dropout are looked through; another kernel ends a path.
+    Where a value goes several ways, all of them are followed, and the activation that comes first in
+    the network counts: a convolution at the end of a residual branch meets the ReLU after the sum, as
+    in He et al. (2016). Heads are asked last, so that a head changes nothing on the main path.
     """
-    users: dict[int, Node] = {}
-    for node in graph.nodes:
+    order = [*graph.nodes, *(node for head in graph.heads for node in head.nodes)]
+    meets: dict[Value, tuple[int, Nonlinearity]] = {}
+    for place in range(len(order) - 1, -1, -1):
+        node = order[place]
+        found = _met(node, place, meets)
+        if found is None:
+            continue
         for value in node.inputs:
-            users.setdefault(id(value), node)
-    found = {}
-    for node in graph.nodes:
-        if node.op.weighted:
-            found[node.name] = _first_activation(node, users)
-    return found
+            if value not in meets or found[0] < meets[value][0]:
+                meets[value] = found
+    never = len(order), LINEAR
+    return {node.name: meets.get(node.output, never)[1] for node in graph.trained if node.op.weighted}
 
 
-def _first_activation(node: Node, users: dict[int, Node]) -> Nonlinearity:
-    current = users.get(id(node.output))
-    while current is not None and not current.op.weighted:
-        match current.op:
-            case pointwise.LeakyRelu(slope=slope):
-                return "leaky_relu", slope
-            case pointwise.RRelu(lower=lower, upper=upper):
-                return "leaky_relu", (lower + upper) / 2
-            case pointwise.PRelu(init=init):
-                return "leaky_relu", init
-            case pointwise.Activation() as op:
-                return _BY_OP.get(type(op), LINEAR)
-        current = users.get(id(current.output))
-    return LINEAR
+def _met(node: Node, place: int, meets: Mapping[Value, tuple[int, Nonlinearity]]) -> tuple[int, Nonlinearity] | None:
+    """The first activation that a value meets by going into a node, with its place in the order."""
+    if any(isinstance(weight.fill, Kernel) for weight in node.weights):
+        return None
+    if isinstance(node.op, pointwise.Activation):
+        return place, _nonlinearity(node.op)
+    return meets.get(node.output)
+
+
+def _nonlinearity(op: pointwise.Activation) -> Nonlinearity:
+    match op:
+        case pointwise.LeakyRelu(slope=slope):
+            return "leaky_relu", slope
+        case pointwise.RRelu(lower=lower, upper=upper):
+            return "leaky_relu", (lower + upper) / 2
+        case pointwise.PRelu(init=init):
+            return "leaky_relu", init
+    return _BY_OP.get(type(op), LINEAR)
 
 
 def gain(nonlinearity: Nonlinearity) -> float:
@@ -80,14 +91,20 @@ def gain(nonlinearity: Nonlinearity) -> float:
     return 1.0
 
 
-def bounds(graph: Graph) -> dict[str, float | Constant]:
-    """For each tensor, by its full name: the bound of a uniform distribution around 0, or a constant."""
+Begin = float | Constant | RelativePositions
+"""How a tensor begins: the bound of a uniform distribution around 0, a constant, or a table."""
+
+
+def bounds(graph: Graph) -> dict[str, Begin]:
+    """How each tensor begins, by its full name."""
     follows = nonlinearities(graph)
-    result: dict[str, float | Constant] = {}
+    result: dict[str, Begin] = {}
     for name, weight, node in graph.weights():
         match weight.fill:
-            case Constant() as constant:
-                result[name] = constant
+            case Constant() | RelativePositions() as given:
+                result[name] = given
+            case Uniform(bound=bound):
+                result[name] = bound
             case Kernel(fan_in=fan_in):
                 result[name] = gain(follows.get(node.name, LINEAR)) * sqrt(3 / fan_in)
     return result

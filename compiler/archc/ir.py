@@ -50,12 +50,33 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class Uniform:
+    """Begins uniformly at random between −bound and bound."""
+
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelativePositions:
+    """Begins, and stays, as the place of each pair of positions of a window in a table of relative positions.
+
+    For positions i and j of an h×w window, counted row by row, the number at i·h·w + j is
+    (yᵢ − yⱼ + h − 1)·(2w − 1) + xᵢ − xⱼ + w − 1 (Liu et al. 2021, §3.2).
+    """
+
+    window: Pair
+
+
+Fill = Kernel | Constant | Uniform | RelativePositions
+
+
+@dataclass(frozen=True, slots=True)
 class Weight:
     """A tensor that a layer owns, by the name it has in the layer's `state_dict`."""
 
     name: str
     shape: Shape
-    fill: Kernel | Constant
+    fill: Fill
     trainable: bool = True
     dtype: Literal["float32", "int64"] = "float32"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from dataclasses import dataclass, field
 
 OWNED = frozenset(
@@ -31,6 +32,8 @@ def refusal(label: str) -> str:
         return f"`{label}` is a word with a meaning of its own"
     if label.startswith("_"):
         return "names that begin with `_` belong to PyTorch"
+    if not re.fullmatch(r"[\w-]+", label):
+        return "a name is letters, digits, `_` and `-`"
     if len(label) > 255:
         return "a label has at most 255 characters"
     return ""

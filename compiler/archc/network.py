@@ -48,7 +48,13 @@ class Network:
 
     @property
     def output_shape(self) -> Shape:
+        """Of the one result; of several, the last."""
         return self.graph.output.shape
+
+    @property
+    def output_shapes(self) -> dict[str, Shape]:
+        """Of every result by its name: `output` where there is only one."""
+        return {name: value.shape for name, value in self.graph.outputs}
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -59,22 +65,27 @@ class Network:
 
     @property
     def params(self) -> int:
-        """Trainable numbers."""
+        """Trainable numbers of the deployed network."""
         return self.analysis.params
+
+    @property
+    def train_params(self) -> int:
+        """Trainable numbers with the heads, which are there in training only."""
+        return self.analysis.train_params
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates for one example."""
         return self.analysis.macs
 
-    def summary(self, width: int = 100) -> str:
-        """The table of layers."""
+    def summary(self, width: int = 100, depth: int = 0) -> str:
+        """The table of layers; groups and blocks `depth` steps down in one row each, 0 opens them all."""
         from archc.cost.summary import render
 
-        return render(self.analysis, width=width)
+        return render(self.analysis, width=width, depth=depth)
 
     def explain(self, layer: str = "") -> str:
-        """The arithmetic of every layer, or of one layer or group; raises KeyError for an unknown one."""
+        """The arithmetic of every layer, or of one layer, group, block or head; raises KeyError for an unknown one."""
         from archc.cost.explain import explain
 
         return explain(self.graph, layer)
@@ -111,12 +122,42 @@ class Network:
         weights: str = "",
         seed: int = 0,
         force: bool = False,
+        fresh: tuple[str, ...] = (),
+        leave: tuple[str, ...] = (),
     ) -> Built:
-        """Write every target into a folder, `build/<name>` unless said otherwise."""
+        """Write every target into a folder, `build/<name>` unless said otherwise.
+
+        `weights` is `init`, `none` or the path of a checkpoint, of which `fresh` and `leave` speak
+        as in `adopt`.
+        """
         from archc.build import EMITS, Order, build
 
         place = Path(folder) if folder is not None else Path("build", self.stem)
-        return build(self.graph, Order(place, self.stem, emit or EMITS, weights, seed, force))
+        return build(self.graph, Order(place, self.stem, emit or EMITS, weights, seed, force, fresh, leave))
+
+    def adopt(
+        self,
+        checkpoint: str | os.PathLike[str],
+        file: str | os.PathLike[str] | None = None,
+        *,
+        fresh: tuple[str, ...] = (),
+        leave: tuple[str, ...] = (),
+        seed: int = 0,
+        force: bool = False,
+    ) -> dict[str, Any]:
+        """Load a checkpoint (`.safetensors`, or a `state_dict` of PyTorch) into a weights file; what went where.
+
+        The file is `build/<name>/<name>.safetensors` unless said otherwise, where `build` finds it.
+        `fresh` names layers that begin anew, with initial values of `seed`; `leave` names parts of
+        the checkpoint that are not wanted. Raises Refusal where that does not account for every
+        tensor, and where trained weights would be overwritten without `force`.
+        """
+        from archc.transfer import load_into, prepared
+
+        target = Path(file) if file is not None else Path("build", self.stem, f"{self.stem}.safetensors")
+        with prepared(self.graph, checkpoint, fresh, leave, seed) as transfer:
+            load_into(transfer, target, force=force)
+            return transfer.to_json()
 
     def verify(self, folder: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Report:
         """Compare what was built in a folder with itself and with the static numbers."""
@@ -156,7 +197,11 @@ def loads(
 
 def _networks(source: Source, column: str | None, params: Mapping[str, object] | None) -> tuple[Network, ...]:
     settings = {name: str(value) for name, value in (params or {}).items()}
-    return tuple(_network(entry, source) for entry in compile_source(source, column, settings))
+    networks = tuple(_network(entry, source) for entry in compile_source(source, column, settings))
+    if not networks:
+        remedy = f'`use "{Path(source.name).name}"` in a file beside it takes them'
+        raise Refusal([Diagnostic("A0101", f"`{source.name}` defines blocks, and no network", help=remedy)])
+    return networks
 
 
 def _network(compiled: Compiled, source: Source) -> Network:

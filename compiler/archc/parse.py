@@ -106,7 +106,7 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
     problems: list[Diagnostic] = []
     open_braces: list[int] = []
     fresh = parser.parser_state.copy(deepcopy_values=False)
-    begins, braces_then = 0, open_braces.copy()
+    begins, braces_then, parentheses = 0, open_braces.copy(), 0
     while True:
         try:
             for token in lexer.lex(parser.parser_state):
@@ -116,7 +116,11 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
                         open_braces.append(token.start_pos or 0)
                     case "RBRACE":
                         open_braces.pop()
-                    case "_NL":
+                    case "CALL" | "LPAR" | "LGLUED" | "_TIMES_OF":
+                        parentheses += 1
+                    case "RPAR":
+                        parentheses -= 1
+                    case "_NL" if parentheses == 0:
                         fresh = parser.parser_state.copy(deepcopy_values=False)
                         begins, braces_then = token.end_pos or 0, open_braces.copy()
             return _finish(source, parser, open_braces, problems)
@@ -125,7 +129,8 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
             at = max(error.pos_in_stream or 0, begins)
         parser.parser_state = fresh.copy(deepcopy_values=False)
         open_braces = braces_then.copy()
-        end = _end_of_line(text, at)
+        end = _end_of_call(text, at) if parentheses else _end_of_line(text, at)
+        parentheses = 0
         parser.feed_token(Token("HEAD", "?", begins, end_pos=begins + 1))
         for brace in re.finditer(r"[{}]", re.sub(r"#[^\r\n]*", lambda found: " " * len(found[0]), text[begins:end])):
             _feed_brace(parser, brace[0], begins + brace.start(), open_braces)
@@ -163,6 +168,12 @@ def _finish(
 def _end_of_line(text: str, at: int) -> int:
     found = re.compile(r"[\r\n]").search(text, at)
     return found.start() if found else len(text)
+
+
+def _end_of_call(text: str, at: int) -> int:
+    """The end of the line that closes a call over several lines; of this line where none is near."""
+    found = re.compile(r"[^(){}]{0,1000}\)").match(text, at)
+    return _end_of_line(text, found.end() if found else at)
 
 
 def _word(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from archc.characters import comment_start
 from archc.complaints import Complaints
 from archc.diagnostics import Diagnostic, Note
 from archc.tree import (
+    Aux,
+    Block,
     Cell,
+    Choice,
     Columns,
     Default,
     Expect,
@@ -17,13 +24,18 @@ from archc.tree import (
     Group,
     Hidden,
     Input,
+    Item,
     Layer,
+    Merge,
     Option,
+    Outputs,
     Param,
+    Quoted,
     Row,
     Title,
     Word,
 )
+from archc.uses import Definition, Library, gather
 
 T = TypeVar("T")
 
@@ -36,6 +48,8 @@ EXAMPLES = {
     "default": "default conv bias=no",
     "param": "param classes = 1000",
     "expect": "expect params = 61706",
+    "block": "block dense { … }",
+    "use": 'use "blocks.arch"',
 }
 """The lines that are no layers, and how they go on."""
 MOST_COLUMNS = 100
@@ -51,9 +65,13 @@ class Sheet:
     input: Input | None
     hidden: tuple[tuple[Hidden, tuple[Layer, ...]], ...]
     defaults: tuple[tuple[Default, tuple[Option, ...]], ...]
-    params: tuple[tuple[Param, Expression], ...]
+    params: tuple[tuple[File, Param, Expression | Quoted], ...]
+    """Each with the file that it stands in; those of used files first."""
     expects: tuple[tuple[Expect, Word], ...]
     rows: tuple[Row, ...]
+    blocks: Mapping[str, Definition]
+    unused: tuple[Block, ...] = ()
+    """Blocks of the file that nothing in it mentions."""
     index: int = 0
 
     def pick(self, row: Row) -> Cell:
@@ -98,12 +116,37 @@ class _Reader:
                 self.complaints.say("A0111", f"the label `{label.text}` would name one column only", label, remedy)
             for cell in row.cells:
                 for item in cell.items:
-                    if isinstance(item.body, Group):
-                        self.rows(item.body.rows)
+                    for rows_inside in rows_within(item):
+                        self.rows(rows_inside)
+
+
+def rows_within(item: Item) -> Iterator[tuple[Row, ...]]:
+    """The rows of a group, of each way of an `if`, of a head; the branches of a merge."""
+    match item.body:
+        case Group(rows=rows):
+            yield rows
+        case Merge(branches=branches) | Outputs(branches=branches):
+            yield branches
+        case Aux(body=body):
+            yield body.rows
+        case Choice() as choice:
+            yield from _rows_of_choice(choice)
+
+
+def _rows_of_choice(choice: Choice) -> Iterator[tuple[Row, ...]]:
+    yield choice.then.rows
+    match choice.otherwise:
+        case Group(rows=rows):
+            yield rows
+        case Choice() as other:
+            yield from _rows_of_choice(other)
 
 
 def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
-    """One sheet for each column (one in all without a table), and what is wrong with the statements."""
+    """One sheet for each column (one in all without a table), and what is wrong with the statements.
+
+    A file of blocks alone, made to be used by others, has no sheet.
+    """
     reader = _Reader(Complaints(file))
     once: dict[type, object] = {}
     for statement in file.statements:
@@ -120,7 +163,8 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
         match statement:
             case Row() if keyword := _keyword_alone(statement):
                 remedy = f"write more on the line: `{EXAMPLES[keyword]}`"
-                reader.complaints.say("A0112", f"`{keyword}` is followed by nothing", statement, remedy)
+                fault = "names no file in quotes" if keyword == "use" else "is followed by nothing"
+                reader.complaints.say("A0112", f"`{keyword}` {fault}", statement, remedy)
             case Row():
                 rows.append(statement)
             case Input() if rows and not file.broken:
@@ -130,13 +174,27 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
             case Hidden(cells=cells) | Default(cells=cells) | Param(cells=cells) | Expect(cells=cells):
                 reader.cells(cells, statement)
     reader.rows(tuple(rows))
+    library = gather(file)
+    for definition in library.blocks.values():
+        owner = reader if definition.file is file else _Reader(Complaints(definition.file))
+        owner.rows(definition.block.body.rows)
+        if owner is not reader:
+            library.problems += owner.complaints.found
+    for param, used in library.params:
+        if len(param.cells) > 1:
+            library.complain("A0110", "a used file has no columns", used, param, "give the parameter one value")
+    reader.complaints.found += library.problems
     if reader.complaints.found:
         return (), tuple(reader.complaints.found)
+    if library.blocks and not once and not rows:
+        return (), ()
     names = reader.columns.names if reader.columns else (Word("", 0, 0),)
-    return tuple(_sheet(file, once, tuple(rows), word.text, index) for index, word in enumerate(names)), ()
+    return tuple(_sheet(file, library, once, tuple(rows), word.text, index) for index, word in enumerate(names)), ()
 
 
-def _sheet(file: File, once: dict[type, object], rows: tuple[Row, ...], column: str, index: int) -> Sheet:
+def _sheet(
+    file: File, library: Library, once: dict[type, object], rows: tuple[Row, ...], column: str, index: int
+) -> Sheet:
     title, line = once.get(Title), once.get(Input)
     statements = file.statements
     return Sheet(
@@ -146,11 +204,26 @@ def _sheet(file: File, once: dict[type, object], rows: tuple[Row, ...], column: 
         line if isinstance(line, Input) else None,
         tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Hidden)),
         tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Default)),
-        tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Param)),
+        (
+            *((used, param, param.cells[0]) for param, used in library.params),
+            *((file, entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Param)),
+        ),
         tuple((entry, _of(entry.cells, index)) for entry in statements if isinstance(entry, Expect)),
         rows,
+        library.blocks,
+        _unmentioned(file) if index == 0 else (),
         index,
     )
+
+
+def _unmentioned(file: File) -> tuple[Block, ...]:
+    """The blocks whose names stand nowhere but where they are defined; comments do not count."""
+    blocks = [statement for statement in file.statements if isinstance(statement, Block)]
+    if not blocks:
+        return ()
+    code = (line[: comment_start(line)] for line in re.split(r"[\r\n]", file.source.text))
+    mentioned = Counter(re.findall(r"[A-Za-z_]\w*", "\n".join(code)))
+    return tuple(block for block in blocks if mentioned[block.name.text] == 1)
 
 
 def _of(cells: tuple[T, ...], index: int) -> T:
@@ -161,9 +234,9 @@ def _of(cells: tuple[T, ...], index: int) -> T:
 def _keyword_alone(row: Row) -> str:
     """The word of a line that should have gone on; empty for a line of layers."""
     items = row.cells[0].items
-    if len(row.cells) > 1 or len(items) != 1 or isinstance(items[0].body, Group) or items[0].label:
+    if len(row.cells) > 1 or len(items) != 1 or not items[0].layers or items[0].label:
         return ""
-    first = items[0].body[0].words[0]
+    first = items[0].layers[0].words[0]
     return first.text if isinstance(first, Word) and first.text in EXAMPLES else ""
 
 

@@ -7,8 +7,21 @@ import re
 from archc.diagnostics import Diagnostic
 from archc.source import Source, Span
 
-RESERVED = ("block", "add", "mul", "concat", "if", "else", "aux", "outputs", "use", "train")
+RESERVED = ("train",)
 """Words that begin constructs which this version of the language does not have."""
+
+_FORMS = {
+    "block": "block basic(c, s=1) { … }",
+    "use": 'use "blocks.arch"',
+    "add": "add { conv-3-64; shortcut }",
+    "mul": "mul { identity; global-avgpool, conv-1-64 sigmoid }",
+    "concat": "concat { conv-1-64; conv-3-64 }",
+    "if": "if s == 1 and in == c { identity }",
+    "else": "if s == 1 { identity } else { maxpool }",
+    "aux": "aux-0.3 { avgpool-5/3, FC-10 }",
+    "outputs": "outputs { cls: conv-1-10; box: conv-1-4 }",
+}
+"""Words that open braces, and how they go on."""
 
 _EXPECTED = {
     "HEAD": "a layer",
@@ -24,11 +37,16 @@ _EXPECTED = {
     "RPAR": "`)`",
     "_NL": "the end of the line",
     "_ARROW": "`->`",
-    "NUMBER": "a number",
     "NAME": "a name",
+    "COMPARE": "a comparison such as `==`",
+    "SEMICOLON": "`;`",
+    "KEY": "a name and `=`",
+    "CALL": "`(`",
     "PLUS": "an operator",
     "NOTHING": "`-` for an empty cell",
 }
+
+_WORDS = re.compile(rf"(?:^|(?<=[\s{{}};,:]))({'|'.join(_FORMS)})(?![\w:-])", re.MULTILINE)
 
 _NUMBERS = "write `61706`, `61.7k` or `143.67M`"
 _OPTIONS = ("stride", "pad", "padding", "kernel", "channels", "groups", "dilation", "bias", "eps")
@@ -76,15 +94,34 @@ def explain_character(source: Source, text: str, at: int, accepts: set[str]) -> 
     piece = rest[0] if rest and rest[0] else text[at : at + 1]
     span = Span(source, at, at + len(piece))
     if "RPAR" in accepts and piece[0] != ".":
-        return Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
+        remedy = "a comma stands between arguments" if "COMMA" in accepts else ""
+        return Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}", remedy)
+    if piece[0] == "=" and piece[:2] != "==" and re.search(r"(?<![\w-])if[ \t(][^{}]*$", before[-_NEAR:]):
+        return Diagnostic("A0103", "`=` compares nothing", span, "", "equality is `==`")
+    if piece[0] == "=" and re.search(r"\w\([^()]*\)[ \t]+[\w-]+[ \t]*$", before[-_NEAR:]):
+        return Diagnostic(
+            "A0103", "an option follows a layer, not a block", span, "", "write it as in `basic(64, s=2)`"
+        )
     return (
         _in_statement(before, piece, span, accepts)
         or _beside_blank(before, piece, span)
         or _stray_sign(before, piece, span)
+        or _misspelt_form(source, text, at, span)
         or Diagnostic(
             "A0103", f"`{_cut(piece)}` has no meaning here", span, "", "a line holds layers: `conv-3-64, maxpool`"
         )
     )
+
+
+def _misspelt_form(source: Source, text: str, at: int, span: Span) -> Diagnostic | None:
+    """In a line that begins as `block`, `if`, `add` and the like do."""
+    line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
+    word = None
+    for found in _WORDS.finditer(text, line_start, at + 1):
+        word = found[1]
+    if word is None:
+        return None
+    return Diagnostic("A0103", f"`{_cut(span.text)}` cannot stand here", span, "", f"it is written `{_FORMS[word]}`")
 
 
 def _in_statement(before: str, piece: str, span: Span, accepts: set[str]) -> Diagnostic | None:
@@ -187,14 +224,24 @@ def explain_token(source: Source, text: str, start: int, end: int, accepts: set[
         return Diagnostic("A0104", "`}` closes nothing", span, "no `{` is open here", "delete it")
     if piece == "," and re.search(r"expect[^\r\n]*=[ \t]*\d+$", near):
         return Diagnostic("A0103", "a number is written without commas", span, "", _NUMBERS)
-    if piece == "," and (near.endswith((",", "{", "|")) or not near or near[-1] in "\r\n"):
+    if piece == "," and (near.endswith((",", "{", "|", ";")) or not near or near[-1] in "\r\n"):
         return Diagnostic("A0107", "a layer is missing before this comma", span, "", "delete one comma")
+    if piece == ";":
+        message = "`;` parts the branches of `add`, `mul`, `concat` and `outputs`, and nothing else"
+        return Diagnostic("A0103", message, span, "", "write a comma, or begin a new line")
+    if piece == "," and _opens_line(before) and text.count("{", 0, start) > text.count("}", 0, start):
+        remedy = "put a branch of several lines in braces; elsewhere end the line before without a comma"
+        return Diagnostic("A0121", "a line begins with a comma", span, "", remedy)
     if piece == "|" and (near.endswith(("|", "{")) or not near or near[-1] in "\r\n"):
         message, remedy = "a cell of the table is empty", "write `-` for an empty cell"
         return Diagnostic("A0107", message, span, "nothing stands before this `|`", remedy)
     if piece[0].isdigit() or piece[0] in "\"'-=":
         return explain_character(source, text, start, accepts)
     return _misplaced_word(near, piece, span, accepts)
+
+
+def _opens_line(before: str) -> bool:
+    return not before or before[-1] in "\r\n"
 
 
 def _line_ends(source: Source, before: str, accepts: set[str]) -> Diagnostic:
@@ -229,10 +276,15 @@ def _misplaced_word(before: str, piece: str, span: Span, accepts: set[str]) -> D
         return Diagnostic("A0103", "arithmetic stands in parentheses", span, "", remedy)
     if piece == ")":
         return Diagnostic("A0103", "`)` closes nothing", span, "no `(` is open here", "delete it")
+    called = re.search(r"([A-Za-z_]\w*)[ \t]+$", span.source.text[max(0, span.start - _NEAR) : span.start])
+    if piece == "(" and called and called[1] != "block":
+        message = "what a block is told is glued to its name"
+        return Diagnostic("A0106", message, span, "a blank before it", f"write `{_cut(called[1])}(…)`")
     if piece == "(":
         remedy = "options are written `pad=1`, and arithmetic follows a dash: `conv-3-(2*n)`"
         return Diagnostic("A0103", "`(` cannot stand here", span, "", remedy)
-    return Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
+    form = _misspelt_form(span.source, span.source.text, span.start, span)
+    return form or Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
 
 
 def _reserved(source: Source, text: str, at: int) -> Diagnostic | None:
@@ -242,7 +294,7 @@ def _reserved(source: Source, text: str, at: int) -> Diagnostic | None:
         return None
     span = Span(source, first.start(1), first.end(1))
     message = f"`{first[1]}` is not part of this version of the language"
-    return Diagnostic("A0109", message, span, "", "this version compiles chains: one layer after another, in groups")
+    return Diagnostic("A0109", message, span, "", "training recipes come in a later version")
 
 
 def _list(accepts: set[str]) -> str:

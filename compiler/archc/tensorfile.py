@@ -53,7 +53,8 @@ class WeightsError(Refusal):
 
     A0501 no safetensors file · A0502 a header that cannot be believed · A0503 tensors that do not
     fill the file · A0504 other tensors than the network's · A0505 not the file that an ONNX model
-    was made for · A0506 more metadata than the header has room for · A0507 no ONNX model
+    was made for · A0506 more metadata than the header has room for · A0507 no ONNX model · A0509 a
+    file of PyTorch that is not opened · A0510 no `state_dict` · A0511 numbers beyond float32
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:

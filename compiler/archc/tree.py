@@ -137,6 +137,11 @@ class Item(NamedTuple):
     start: int
     end: int
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of an item that is made of them; none for braces of any kind."""
+        return self.body if type(self.body) is tuple else ()
+
 
 class Cell(NamedTuple):
     """What one column of a row holds: items joined by commas. A `-` holds none."""
@@ -202,7 +207,7 @@ class Param(NamedTuple):
     """`param classes = 1000`."""
 
     name: Word
-    cells: tuple[Expression, ...]
+    cells: tuple[Expression | Quoted, ...]
     start: int
     end: int
 

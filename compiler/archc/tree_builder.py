@@ -11,21 +11,31 @@ from typing import Any, NamedTuple
 from lark import Token, Transformer
 
 from archc.tree import (
+    Argument,
     Arithmetic,
+    Aux,
+    Block,
     Cell,
+    Choice,
     Columns,
     Default,
     Expect,
     Expression,
+    Fetch,
     Group,
     Hidden,
     Input,
     Item,
     Layer,
+    Merge,
     Option,
+    Outputs,
     Param,
+    Parameter,
+    Quoted,
     Row,
     Title,
+    Use,
     Word,
 )
 
@@ -48,6 +58,13 @@ class _Times(NamedTuple):
     """How often an item is repeated, on its way into the item."""
 
     value: Expression
+    end: int
+
+
+class _Call(NamedTuple):
+    """The arguments of a block, on their way into the layer."""
+
+    arguments: tuple[Argument, ...]
     end: int
 
 
@@ -101,13 +118,34 @@ class TreeBuilder(Transformer[Token, Any]):
     def options(self, parts: list[Option]) -> tuple[Option, ...]:
         return tuple(parts)
 
-    def scalar(self, parts: list[Any]) -> Expression:
+    def scalar(self, parts: list[Any]) -> Expression | Quoted:
         return _word_of(parts[0]) if isinstance(parts[0], Token) else parts[0]
 
     def quantity(self, parts: list[Token]) -> Word:
         return _word_of(parts[0])
 
     size = scalar
+
+    def quoted(self, parts: list[Any]) -> Quoted:
+        opening, layers, closing = parts
+        return Quoted(layers, _start(opening), _end(closing))
+
+    def block(self, parts: list[Any]) -> Block:
+        name, *between, body = parts
+        return Block(_word_of(name), tuple(between[0]) if between else (), body, _start(name), body.end)
+
+    def parameters(self, parts: list[Any]) -> list[Parameter]:
+        return parts[1:-1]
+
+    def parameter(self, parts: list[Any]) -> Parameter:
+        name, *default = parts
+        word = _key_of(name)
+        return Parameter(word, default[0] if default else None, word.start, default[0].end if default else word.end)
+
+    def use(self, parts: list[Token]) -> Use:
+        token = parts[0]
+        path = Word(str(token[1:-1]), _start(token) + 1, _end(token) - 1)
+        return Use(path, _start(token), _end(token))
 
     def row(self, parts: list[Any]) -> Row:
         return Row(tuple(parts), None, parts[0].start, parts[-1].end)
@@ -125,13 +163,35 @@ class TreeBuilder(Transformer[Token, Any]):
     def item(self, parts: list[Any]) -> Item:
         label = times = None
         if isinstance(parts[0], Token):
-            token = parts.pop(0)
-            label = Word(str(token[:-1]), token.start_pos, token.end_pos - 1)
+            label = _label_of(parts.pop(0))
         if isinstance(parts[-1], _Times):
             times = parts.pop()
         last = times or parts[-1]
-        body = parts[0] if isinstance(parts[0], Group) else tuple(parts)
+        body = tuple(parts) if isinstance(parts[0], Layer) else parts[0]
         return Item(label, body, times and times.value, (label or parts[0]).start, last.end)
+
+    def merge(self, parts: list[Any]) -> Merge:
+        kind, _, *branches, closing = parts
+        return Merge(_word_of(kind), tuple(branches), _start(kind), _end(closing))
+
+    def outputs(self, parts: list[Any]) -> Outputs:
+        word, _, *branches, closing = parts
+        return Outputs(tuple(branches), _start(word), _end(closing))
+
+    def fetch(self, parts: list[Token]) -> Fetch:
+        token = parts[0]
+        return Fetch(Word(str(token[1:]), _start(token), _end(token)), _start(token), _end(token))
+
+    def aux(self, parts: list[Any]) -> Aux:
+        token, body = parts
+        _, dash, weight = token.partition("-")
+        end = _end(token)
+        return Aux(Word(weight, end - len(weight), end) if dash else None, body, _start(token), body.end)
+
+    def choice(self, parts: list[Any]) -> Choice:
+        opening, condition, then, *otherwise = parts
+        other = otherwise[0] if otherwise else None
+        return Choice(condition, then, other, _start(opening), (other or then).end)
 
     def group(self, parts: list[Any]) -> Group:
         opening, *rows, closing = parts
@@ -146,6 +206,8 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def layer(self, parts: list[Any]) -> Layer:
         head = parts[0]
+        if len(parts) == 2 and isinstance(parts[1], _Call):
+            return Layer((_word_of(head),), None, (), None, _start(head), parts[1].end, parts[1].arguments)
         start, end = head.start_pos, head.end_pos
         name, slash, over = head.partition("/")
         words = _words(name, start)
@@ -190,6 +252,15 @@ class TreeBuilder(Transformer[Token, Any]):
             return Option(name, computed, token.start_pos, computed.end)
         return Option(name, Word(text, token.end_pos - len(text), token.end_pos), token.start_pos, token.end_pos)
 
+    def call(self, parts: list[Any]) -> _Call:
+        _, *arguments, closing = parts
+        return _Call(tuple(arguments), _end(closing))
+
+    def argument(self, parts: list[Any]) -> Argument:
+        *name, value = parts
+        word = _key_of(name[0]) if name else None
+        return Argument(word, value, (word or value).start, value.end)
+
     def word(self, parts: list[Token]) -> Word:
         return _word_of(parts[0])
 
@@ -197,13 +268,31 @@ class TreeBuilder(Transformer[Token, Any]):
         left, operator, right = parts
         return Arithmetic(str(operator), (left, right), left.start, right.end)
 
-    def call(self, parts: list[Any]) -> Arithmetic:
+    def negated(self, parts: list[Any]) -> Arithmetic:
+        operator, operand = parts
+        return Arithmetic("not", (operand,), _start(operator), operand.end)
+
+    def call_of(self, parts: list[Any]) -> Arithmetic:
         name, *operands = parts
         return Arithmetic(str(name), tuple(operands), name.start_pos, operands[-1].end)
 
 
 def _word_of(token: Token) -> Word:
     return Word(str(token), _start(token), _end(token))
+
+
+def _key_of(token: Token) -> Word:
+    """The name before `=`, or a name alone."""
+    name = str(token).rstrip("= \t")
+    return Word(name, _start(token), _start(token) + len(name))
+
+
+def _label_of(token: Token) -> Word:
+    """A label without its colon, and without quotes."""
+    text = str(token[:-1])
+    if text.startswith('"'):
+        return Word(text[1:-1], _start(token) + 1, _end(token) - 2)
+    return Word(text, _start(token), _end(token) - 1)
 
 
 def _start(token: Token) -> int:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from archc.diagnostics import Diagnostic
 from archc.files import reading, writing
-from archc.initial import bounds
-from archc.ir import Constant, Graph
+from archc.initial import Begin, bounds
+from archc.ir import Constant, Graph, RelativePositions
 from archc.tensorfile import Entry, Header, Layout, WeightsError, parse_header, place, read_header, refuse_devices
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def initial(graph: Graph, seed: int = 0) -> dict[str, Numbers]:
     begins = bounds(graph)
     found: dict[str, Numbers] = {}
     for entry in plan.entries:
-        numbers: Numbers = np.concatenate([_draw(block) for block in _blocks(entry, begins[entry.name], seed)])
+        numbers: Numbers = np.concatenate(list(drawn(entry, begins[entry.name], seed)))
         found[entry.name] = numbers.reshape(entry.shape)
     return found
 
@@ -95,6 +95,11 @@ def write_initial(
     return plan
 
 
+def drawn(entry: Entry, fill: Begin, seed: int) -> Iterator[Numbers]:
+    """The initial numbers of one tensor, in blocks; `fill` is what `archc.initial.bounds` says."""
+    return (_draw(block) for block in _blocks(entry, fill, seed))
+
+
 def is_initial(path: str | os.PathLike[str]) -> bool:
     """Whether a weights file holds initial values, which nobody trained; raises as `read_header`."""
     return read_header(path).metadata.get("archc", "").startswith("initial")
@@ -102,19 +107,20 @@ def is_initial(path: str | os.PathLike[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Consecutive numbers of one tensor, all of one value or from one random stream."""
+    """Consecutive numbers of one tensor: all of one value, from one random stream, or of one table."""
 
     stream: str
+    first: int
     count: int
     dtype: str
-    fill: float | Constant
+    fill: Begin
 
 
-def _blocks(entry: Entry, fill: float | Constant, seed: int) -> Iterator[_Block]:
+def _blocks(entry: Entry, fill: Begin, seed: int) -> Iterator[_Block]:
     count = entry.bytes // (8 if entry.dtype == "I64" else 4)
     dtype = "int64" if entry.dtype == "I64" else "float32"
     for index, first in enumerate(range(0, count, BLOCK)):
-        yield _Block(f"{seed}/{entry.name}/{index}", min(BLOCK, count - first), dtype, fill)
+        yield _Block(f"{seed}/{entry.name}/{index}", first, min(BLOCK, count - first), dtype, fill)
 
 
 def _draw(block: _Block) -> Numbers:
@@ -123,6 +129,8 @@ def _draw(block: _Block) -> Numbers:
     if isinstance(block.fill, Constant):
         constants: Numbers = np.full(block.count, block.fill.value, block.dtype)
         return constants
+    if isinstance(block.fill, RelativePositions):
+        return _relative_positions(block.fill, block.first, block.count)
     seed = int.from_bytes(sha256(block.stream.encode()).digest(), "little")
     random = np.random.Generator(np.random.SFC64(seed))
     low, width = np.float32(-block.fill), np.float32(2 * block.fill)
@@ -133,6 +141,16 @@ def _draw(block: _Block) -> Numbers:
         strip *= width
         strip += low
     return numbers
+
+
+def _relative_positions(table: RelativePositions, first: int, count: int) -> NDArray[np.int64]:
+    import numpy as np
+
+    height, width = table.window
+    one, other = np.divmod(np.arange(first, first + count, dtype=np.int64), height * width)
+    down, across = one // width - other // width, one % width - other % width
+    places: NDArray[np.int64] = (down + height - 1) * (2 * width - 1) + across + width - 1
+    return places
 
 
 def _drawn_ahead(blocks: Iterable[_Block]) -> Iterator[Numbers]:
@@ -189,22 +207,6 @@ def adopt(
                     if progress is not None:
                         progress(done, plan.size)
     return plan
-
-
-def same_tensors(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
-    """Whether two files hold the same tensors, to the byte, wherever in the file; raises as `read_header`."""
-    first, second = read_header(a), read_header(b)
-    shapes = [{entry.name: (entry.dtype, entry.shape) for entry in header.layout.entries} for header in (first, second)]
-    if shapes[0] != shapes[1]:
-        return False
-    with reading(a) as one, reading(b) as other:
-        for entry in first.layout.entries:
-            one.seek(first.layout.offset(entry.name))
-            other.seek(second.layout.offset(entry.name))
-            for mine, theirs in zip(_pieces(one, entry, str(a)), _pieces(other, entry, str(b)), strict=True):
-                if mine != theirs:
-                    return False
-    return True
 
 
 def verify_header(onnx_metadata: Mapping[str, str], path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from archc.build import EMITS, Order, build, file_stem
-from archc.cli.commands import Parser, add_json, add_spec, load_networks, whole_number
+from archc.cli.commands import Parser, add_json, add_spec, add_transfer, load_networks, whole_number
 from archc.cli.terminal import Progress
 from archc.diagnostics import Diagnostic, Refusal
 from archc.network import Network
@@ -31,8 +31,10 @@ def parser() -> Parser:
         "--weights",
         metavar="WHICH",
         default="",
-        help="`init` draws initial values, `none` writes none, or a FILE; unless said, init where none are trained",
+        help="`init` draws initial values, `none` writes none, or a checkpoint FILE (.safetensors, .pth); "
+        "unless said, init where none are trained",
     )
+    add_transfer(made)
     made.add_argument("--seed", type=whole_number, default=0, help="of the initial weights (0)")
     made.add_argument("--force", action="store_true", help="overwrite files that archc did not write")
     add_json(made)
@@ -52,6 +54,8 @@ def _kinds(text: str) -> tuple[str, ...]:
 
 def run(options: argparse.Namespace) -> int:
     """Build every network asked for."""
+    if (options.fresh or options.leave) and options.weights in ("", "init", "none"):
+        parser().error("--fresh and --leave say how a checkpoint is used; give it with `--weights FILE`")
     networks = load_networks(options)
     _refuse_collisions(options, networks)
     progress = Progress()
@@ -64,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
             options.weights,
             options.seed,
             options.force,
+            tuple(options.fresh),
+            tuple(options.leave),
         )
         try:
             built = build(network.graph, order, progress)
@@ -83,13 +89,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def default_folder(spec: str, column: str) -> Path:
+    """Where a network goes unless said otherwise: `build/vgg_e`, or `build/vgg/A-LRN` for a column of a table."""
+    place = Path("build", file_stem(Path(spec).stem if spec != "-" else "network"))
+    return place / _part(column) if column else place
+
+
 def _folder(options: argparse.Namespace, column: str) -> Path:
-    """`build/vgg_e`, or `build/vgg/A-LRN` for a column of a table."""
-    stem = Path(options.spec).stem if options.spec != "-" else "network"
-    place = Path(options.output) if options.output else Path("build", file_stem(stem))
-    if not column or (options.output and options.column):
-        return place
-    return place / ("".join(char if char.isalnum() or char in "._-" else "_" for char in column).strip(".") or "_")
+    if not options.output:
+        return default_folder(options.spec, column)
+    place = Path(options.output)
+    return place / _part(column) if column and not options.column else place
+
+
+def _part(column: str) -> str:
+    """A column's name as that of a folder."""
+    return "".join(char if char.isalnum() or char in "._-" else "_" for char in column).strip(".") or "_"
 
 
 def _refuse_collisions(options: argparse.Namespace, networks: tuple[Network, ...]) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "build": "write PyTorch source, ONNX, weights, diagrams and a summary into a folder",
+    "weights": "load a published checkpoint into a network's weights file",
     "check": "say whether files are right, and what is wrong with them",
     "fmt": "rewrite files in the one layout",
     "summary": "the table of layers: shapes, filters, parameters, operations",
@@ -114,6 +115,15 @@ def add_json(parser: Parser) -> None:
     parser.add_argument(
         "--json", dest="format", action="store_const", const="json", default="text", help="print JSON for programs"
     )
+
+
+def add_transfer(parser: Parser) -> None:
+    """What is to happen with parts that differ between a network and a checkpoint."""
+    for name, text in (
+        ("--fresh", "a layer or group of the network that begins anew, whatever the checkpoint has; may be repeated"),
+        ("--leave", "a part of the checkpoint that the network does without; may be repeated"),
+    ):
+        parser.add_argument(name, metavar="NAME", action="append", default=[], help=text)
 
 
 def whole_number(text: str) -> int:

@@ -14,13 +14,15 @@ def parser() -> Parser:
     made = Parser(
         "explain",
         "  archc explain specs/lenet5.arch\n"
-        "  archc explain specs/vgg_e.arch --layer features.0\n"
+        "  archc explain specs/vgg_e.arch features.0\n"
+        "  archc explain specs/resnet.arch --column 50 layer1.0      one block, with its sums\n"
         "  archc explain --layers                      every layer of the language",
     )
     add_spec(made)
     spec = next(action for action in made._actions if action.dest == "spec")
     spec.nargs = "?"
-    made.add_argument("--layer", metavar="NAME", default="", help="one layer, by its name in the summary")
+    made.add_argument("part", metavar="NAME", nargs="?", default="", help="one layer, group, block or head by its name")
+    made.add_argument("--layer", metavar="NAME", default="", help="the same")
     made.add_argument("--layers", action="store_true", help="list the layers of the language and how they are written")
     return made
 
@@ -32,8 +34,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.spec is None:
         parser().error("the following arguments are required: SPEC")
+    if options.part and options.layer:
+        parser().error("name one layer: NAME and --layer say the same")
     networks = load_networks(options)
-    print("\n\n".join(_explained(network, options.layer) for network in networks))
+    print("\n\n".join(_explained(network, options.part or options.layer) for network in networks))
     return 0
 
 
@@ -41,9 +45,9 @@ def _explained(network: Network, layer: str) -> str:
     try:
         return network.explain(layer)
     except KeyError:
-        names = [node.name for node in network.graph.nodes]
-        message = f"{network.name} has no layer `{layer}`"
-        remedy = did_you_mean(layer, names) or "the first column of `archc summary` names them"
+        names = [node.name for node in network.graph.trained] + [scope.path for scope in network.graph.scopes]
+        message = f"{network.name} has no layer or block `{layer}`"
+        remedy = did_you_mean(layer, names) or "`archc summary` names them; in a block, `BLOCK.LAYER`"
         raise Refusal([Diagnostic("A0208", message, help=remedy)], status=2) from None
 
 

@@ -60,7 +60,7 @@ def formatted(source: Source, *, explicit: bool = False) -> str:
     if not source.text.strip():
         return ""
     compiled = compile_source(source)
-    file = compiled[0].file
+    file, _ = parse(source)
     if explicit:
         text = write_out(file, tuple(entry.graph for entry in compiled))
         file, _ = parse(Source(source.name, text))

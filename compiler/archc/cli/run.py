@@ -21,6 +21,7 @@ def parser() -> Parser:
     made.add_argument("build", metavar="BUILD", help="a build folder")
     made.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
+    made.add_argument("--result", metavar="NAME", default="", help="which result of a network that has several")
     made.add_argument("--top", type=_positive, default=5, help="how many classes to name (5)")
     made.add_argument("--classes", metavar="FILE", help="a file of class names, one a line")
     made.add_argument("--resize", type=_positive, metavar="SIDE", help="short side before the centre is cut out")
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     progress = Progress()
     try:
         progress.step(f"loading {Path(options.build).name}")
-        session = open_session(options.build, options.device)
+        session = open_session(options.build, options.device).showing(options.result)
         results = classify(
             session,
             options.images,

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from archc.cli.commands import Parser, add_spec, load_networks
+from archc.cli.commands import Parser, add_spec, load_networks, whole_number
 from archc.cli.terminal import width
 
 
@@ -16,9 +16,17 @@ def parser() -> Parser:
         "summary",
         "  archc summary specs/vgg_e.arch\n"
         "  archc summary specs/vgg.arch --column D --csv > vgg_d.csv\n"
-        "  archc summary specs/lenet5.arch --tensors",
+        "  archc summary specs/lenet5.arch --tensors\n"
+        "  archc summary specs/densenet.arch --column 121 --depth 2",
     )
     add_spec(made)
+    made.add_argument(
+        "--depth",
+        metavar="N",
+        type=whole_number,
+        default=0,
+        help="groups and blocks N steps down in one row each, with their totals (0: all rows)",
+    )
     kinds = made.add_mutually_exclusive_group()
     for kind, text in (
         ("json", "print JSON for programs"),
@@ -47,6 +55,6 @@ def run(options: argparse.Namespace) -> int:
             case "tensors":
                 texts.append(tensors(network.graph))
             case _:
-                texts.append(network.summary(width()))
+                texts.append(network.summary(width(), options.depth))
     sys.stdout.write("\n".join(text.rstrip("\n") + "\n" for text in texts))
     return 0

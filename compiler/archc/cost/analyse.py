@@ -2,17 +2,21 @@
 
 Nothing is run and nothing is allocated; every number is an exact integer. Conventions: one example;
 MACs by the papers' count (products with weights only, taps on padding included, bias left out);
-FLOPs = 2·MACs; activations in float32.
+FLOPs = 2·MACs; activations in float32. Totals are those of the deployed network; what is there in
+training only, the heads, is counted apart.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from archc.cost.receptive import sights
-from archc.ir import FLOAT_BYTES, Family, Graph, Node, Op, Pair, Shape
+from archc.cost.receptive import Sight, sights
+from archc.expect import depth
+from archc.ir import FLOAT_BYTES, Family, Graph, Head, Node, Op, Pair, Scope, Shape, Value
 from archc.ops import layout
 from archc.ops.declare import written
 
@@ -22,6 +26,8 @@ class LayerCost:
     """One layer and its numbers."""
 
     node: Node
+    inputs: tuple[str, ...]
+    """Where each of its inputs comes from: the name of a layer, or `input`."""
     params: int
     """Trainable numbers."""
     buffers: int
@@ -37,6 +43,8 @@ class LayerCost:
     """Whether that is the whole input."""
     unread: Pair
     """Rows at the bottom and columns at the right of the padded input that no window reaches."""
+    in_place: bool
+    """Whether its output can lie where its input lay: a view, or an activation that alone reads its input."""
 
     @property
     def name(self) -> str:
@@ -77,23 +85,38 @@ class LayerCost:
     def flops(self) -> int:
         return 2 * self.macs
 
+
+_VIEWS = (layout.Flatten, layout.Reshape, layout.Identity, layout.Part)
+
+
+@dataclass(frozen=True)
+class HeadCost:
+    """A training-only head and its numbers."""
+
+    head: Head
+    layers: tuple[LayerCost, ...]
+
     @property
-    def in_place(self) -> bool:
-        """Whether its output can lie where its input lay."""
-        return self.family == "activation" or self.op.training_only or isinstance(self.op, _VIEWS)
+    def params(self) -> int:
+        return sum(layer.params for layer in self.layers)
 
-
-_VIEWS = (layout.Flatten, layout.Reshape, layout.Identity)
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A network's numbers: those of its layers, and their sums."""
+    """A network's numbers: those of its layers, and their sums.
+
+    The sums are those of the deployed network, unless they say otherwise.
+    """
 
     graph: Graph
     layers: tuple[LayerCost, ...]
+    heads: tuple[HeadCost, ...]
     weight_layers: int
-    """Layers with weights (conv, deconv, FC, linear), the most on any path from input to output."""
+    """Layers with weights (conv, deconv, FC, linear), the most on any path from the input to an output."""
 
     @cached_property
     def params(self) -> int:
@@ -107,9 +130,24 @@ class Analysis:
     def macs(self) -> int:
         return sum(layer.macs for layer in self.layers)
 
+    @cached_property
+    def train_params(self) -> int:
+        """The parameters that training fits: with the heads."""
+        return self.params + sum(head.params for head in self.heads)
+
+    @cached_property
+    def train_macs(self) -> int:
+        """The multiply-accumulates of a forward pass in training: with the heads."""
+        return self.macs + sum(head.macs for head in self.heads)
+
     @property
     def flops(self) -> int:
         return 2 * self.macs
+
+    @cached_property
+    def by_scope(self) -> dict[str, Scope]:
+        """The groups, blocks and heads of the network by their dotted paths."""
+        return {scope.path: scope for scope in self.graph.scopes}
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -136,45 +174,63 @@ class Analysis:
 
 def analyse(graph: Graph) -> Analysis:
     """The numbers of a network, in time proportional to the number of its layers."""
-    whole = graph.input.shape[1:]
-    layers = []
-    sight, field = None, None
-    for node, seen in zip(graph.nodes, sights(graph), strict=True):
-        if seen is not sight:
-            sight, field = seen, seen.field if seen else None
-        layers.append(_cost(node, field, field == whole))
-    return Analysis(graph, tuple(layers), weight_layers(graph))
+    walk = _Walk(graph)
+    heads = tuple(HeadCost(head, walk.costs(head.nodes)) for head in graph.heads)
+    return Analysis(graph, walk.costs(graph.nodes), heads, depth(graph))
 
 
-def weight_layers(graph: Graph) -> int:
-    """The most weight layers on any path from the input to the output; in a chain, all of them."""
-    depth = {id(graph.input): 0}
-    for node in graph.nodes:
-        depth[id(node.output)] = max(depth[id(value)] for value in node.inputs) + node.op.weighted
-    return depth[id(graph.output)]
+class _Walk:
+    """What the numbers of a layer depend on beyond the layer itself."""
 
+    def __init__(self, graph: Graph) -> None:
+        self.whole = graph.input.shape[1:]
+        self.sights = sights(graph)
+        self.makers = {graph.input: "input"} | {node.output: node.name for node in graph.trained}
+        self.readers = Counter(value for node in graph.nodes for value in node.inputs)
+        self.readers.update(value for _, value in graph.outputs)
+        self._sight: Sight | None = None
+        self._field: Pair | None = None
 
-def _cost(node: Node, field: Pair | None, sees_all: bool) -> LayerCost:
-    params = buffers = stored = 0
-    for weight in node.weights:
-        size = weight.size
-        stored += weight.bytes
-        if weight.trainable:
-            params += size
-        else:
-            buffers += size
-    x, y = node.x, node.y
-    return LayerCost(
-        node,
-        params,
-        buffers,
-        node.op.macs(x, y),
-        FLOAT_BYTES * prod(y),
-        stored,
-        field,
-        sees_all,
-        unread_border(node.op, x, y),
-    )
+    def costs(self, nodes: Iterable[Node]) -> tuple[LayerCost, ...]:
+        return tuple(self._cost(node) for node in nodes)
+
+    def _cost(self, node: Node) -> LayerCost:
+        params = buffers = stored = 0
+        for weight in node.weights:
+            size = weight.size
+            stored += weight.bytes
+            if weight.trainable:
+                params += size
+            else:
+                buffers += size
+        x, y = node.x, node.y
+        field = self._seen(node.output)
+        return LayerCost(
+            node,
+            tuple(self.makers[value] for value in node.inputs),
+            params,
+            buffers,
+            node.macs,
+            FLOAT_BYTES * prod(y),
+            stored,
+            field,
+            field == self.whole,
+            unread_border(node.op, x, y),
+            self._in_place(node),
+        )
+
+    def _seen(self, value: Value) -> Pair | None:
+        """The receptive field, worked out once for neighbours that see the same."""
+        sight = self.sights.get(value)
+        if sight is not self._sight:
+            self._sight, self._field = sight, sight.field if sight else None
+        return self._field
+
+    def _in_place(self, node: Node) -> bool:
+        if isinstance(node.op, _VIEWS):
+            return True
+        writes_over = node.op.family == "activation" or node.op.training_only
+        return writes_over and self.readers[node.inputs[0]] <= 1
 
 
 def unread_border(op: Op, x: Shape, y: Shape) -> Pair:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from archc.cost.analyse import unread_border
 from archc.cost.arithmetic import arithmetic
+from archc.cost.geometry import times
+from archc.cost.outline import call
 from archc.cost.receptive import SAME, Reach, Sight, reaches, sights
+from archc.cost.summary import ends
 from archc.cost.values import Line, grouped, product
 from archc.diagnostics import printable
-from archc.ir import Graph, Node, Pair, Window, people
+from archc.ir import Graph, Node, Pair, Value, Window, people
 from archc.ops import conv
 from archc.ops.declare import written
 
@@ -19,38 +23,78 @@ k: kernel, s: stride, p: padding on each side, d: dilation; ⌊ ⌋ rounds down,
 r: rows of the network's input that one unit sees; j: how many rows apart neighbouring units look.
 MACs: multiply-accumulates for one input, products with weights only; FLOPs = 2·MACs."""
 
+MOST_PARTS = 8
+"""A sum of more parts than this is not written out: every layer below has its own."""
+
 
 def explain(graph: Graph, name: str = "") -> str:
-    """The arithmetic of every layer, or of one layer or group by its dotted name.
+    """The arithmetic of every layer, or of one layer, or of a group, block or head with its sums.
 
-    Raises KeyError for a name that the network does not have.
+    Names are dotted, as in the summary. Raises KeyError for a name that the network does not have.
     """
-    chosen = [node for node in graph.nodes if not name or node.name == name or node.name.startswith(f"{name}.")]
+    chosen = [node for node in graph.trained if not name or node.name == name or node.name.startswith(f"{name}.")]
     if name and not chosen:
         raise KeyError(name)
-    seen = {id(node.output): sight for node, sight in zip(graph.nodes, sights(graph), strict=True)}
-    blocks = [_block(node, seen.get(id(node.inputs[0])), seen[id(node.output)], graph) for node in chosen]
-    title = f"{printable(graph.name)}: {people(graph.input.shape)} → {people(graph.output.shape)}"
-    return "\n\n".join([*([] if name else [title]), *blocks, KEY]) + "\n"
+    makers = {graph.input: "input"} | {node.output: node.name for node in graph.trained}
+    seen = sights(graph)
+    blocks = [_block(node, [makers[value] for value in node.inputs], seen, graph) for node in chosen]
+    title = f"{printable(graph.name)}: {ends(graph)}"
+    whole = _whole(graph, name, chosen) if name and chosen[0].name != name else []
+    return "\n\n".join([*([] if name else [title]), *whole, *blocks, KEY]) + "\n"
 
 
-def _block(node: Node, before: Sight | None, after: Sight | None, graph: Graph) -> str:
+def _block(node: Node, sources: list[str], seen: Mapping[Value, Sight], graph: Graph) -> str:
     plus = "+" if node.implied else ""
-    head = f"{printable(node.name)}   {plus}{printable(written(node.op))}   {people(node.x)} → {people(node.y)}"
+    head = f"{printable(node.name)}   {plus}{printable(written(node.op))}   {_arriving(node)} → {people(node.y)}"
     lines = arithmetic(node.op, node)
+    if len(sources) > 1:
+        lines = [("of", ", ".join(map(printable, sources))), *lines]
+    after = seen.get(node.output)
     if after is not None:
-        lines = [*lines, *_seen(node, before, after, graph)]
+        lines = [*lines, *_seen(node, [seen[value] for value in node.inputs], after, graph)]
     lines = [*lines, *_unread(node), *_instead(node)]
     if node.implied:
         lines.append(("implied", printable(node.implied)))
     return "\n".join([head, *(f"  {label:<16}{text}" for label, text in lines)])
 
 
+def _arriving(node: Node) -> str:
+    return ", ".join(people(value.shape) for value in node.inputs)
+
+
+def _whole(graph: Graph, name: str, nodes: Sequence[Node]) -> list[str]:
+    """A group, block or head as a whole: what it is, and the sums of its layers."""
+    scope = next((scope for scope in graph.scopes if scope.path == name), None)
+    head = next((head for head in graph.heads if head.name == name), None)
+    given = (scope and scope.input) or nodes[0].inputs[0]
+    made = (scope and scope.output) or nodes[-1].output
+    lines = [
+        ("layers", f"{len(nodes)}, of which {sum(node.op.weighted for node in nodes)} with weights"),
+        ("parameters", _sum([node.params for node in nodes])),
+        ("MACs", _sum([node.macs for node in nodes])),
+    ]
+    if head is not None:
+        lines.append(("head", f"there in training only; its loss counts {head.weight:g} times"))
+    title = "   ".join(filter(None, (printable(name), call(scope), f"{people(given.shape)} → {people(made.shape)}")))
+    return ["\n".join([title, *(f"  {label:<16}{text}" for label, text in lines)])]
+
+
+def _sum(numbers: Sequence[int]) -> str:
+    """`36 864 + 128 = 36 992`; the parts are named by the layers below, in their order."""
+    parts = [number for number in numbers if number]
+    total = grouped(sum(parts))
+    if not 1 < len(parts) <= MOST_PARTS:
+        return total
+    return f"{' + '.join(map(grouped, parts))} = {total}"
+
+
 # What a unit sees --------------------------------------------------------------------------------
 
 
-def _seen(node: Node, before: Sight | None, after: Sight, graph: Graph) -> list[Line]:
+def _seen(node: Node, branches: Sequence[Sight], after: Sight, graph: Graph) -> list[Line]:
     """The receptive field, by the recurrence r ← r + (k − 1)·j, j ← j·s where a window slides."""
+    if len(branches) > 1:
+        return [("sees", _seen_of_branches(branches, after))]
     through = reaches(node.op, node.x, node.y)
     if through is None:
         height, width = after.field
@@ -58,7 +102,7 @@ def _seen(node: Node, before: Sight | None, after: Sight, graph: Graph) -> list[
         return [("sees", f"everything that arrives: {height}×{width}{whole}")]
     if through == (SAME, SAME):
         return []
-    earlier = before.reaches if before else (SAME, SAME)
+    earlier = branches[0].reaches
     window = node.op.window(node.x)
     texts = [
         _recurrence(earlier[axis], through[axis], after.reaches[axis], side, "k" if _solid(window, axis) else "e")
@@ -67,6 +111,15 @@ def _seen(node: Node, before: Sight | None, after: Sight, graph: Graph) -> list[
     if texts[0] == texts[1]:
         return [("sees", texts[0].replace("rows", "rows and columns"))]
     return [("sees", texts[0]), ("", texts[1].replace("rows", "columns"))]
+
+
+def _seen_of_branches(branches: Sequence[Sight], after: Sight) -> str:
+    """`3×3 and 5×5, together 5×5`."""
+    each = dict.fromkeys(times(sight.field) for sight in branches)
+    together = times(after.field)
+    if list(each) == [together]:
+        return f"{together} of the input, as each of its branches"
+    return f"{', '.join(each)} of the input through its branches, together {together}"
 
 
 def _solid(window: Window | None, axis: int) -> bool:

@@ -5,18 +5,23 @@ that leaves. Reaches compose: a layer's reach into the map before it, after that
 input. Where a map is enlarged the pattern repeats every few units, and one such period is kept, so
 the result is exact for every unit whose window lies inside the input. Sampling for `align-corners`
 is taken as evenly spaced, which can only make the region larger.
+
+Where branches meet, a unit reads from the first to the last of what any branch reads for it: the
+largest region over all paths. Branches that step at one pace are joined phase by phase; others, such
+as a map and what a global pooling makes of it, unit by unit over the whole map.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import singledispatch
-from math import gcd
+from math import gcd, lcm
 from typing import NamedTuple
 
-from archc.ir import Graph, Op, Pair, Shape, Window
-from archc.ops import conv, dense, layout, norm, pointwise, pool, resize
+from archc.ir import Graph, Node, Op, Pair, Shape, Value, Window
+from archc.ops import conv, dense, layout, norm, pointwise, pool, random, resize
 
 LONGEST_PERIOD = 1024
 """Maps enlarged more than this, beyond the input's own scale, are said to see the whole input."""
@@ -67,22 +72,20 @@ class Sight:
         return min(height, rows.size), min(width, columns.size)
 
 
-def sights(graph: Graph) -> list[Sight | None]:
-    """For each node, what its output sees; None throughout where the input is no map."""
+def sights(graph: Graph) -> dict[Value, Sight]:
+    """What each value sees, those of the heads included; empty where the input is no map."""
     if len(graph.input.shape) != 3:
-        return [None] * len(graph.nodes)
-    start = Sight((SAME, SAME), graph.input.shape, graph.input.shape)
-    seen = {id(graph.input): start}
-    found: list[Sight | None] = []
-    for node in graph.nodes:
-        sight = look(node.op, node.x, node.y, seen[id(node.inputs[0])])
-        seen[id(node.output)] = sight
-        found.append(sight)
+        return {}
+    found = {graph.input: Sight((SAME, SAME), graph.input.shape, graph.input.shape)}
+    for node in graph.trained:
+        before = [found[value] for value in node.inputs]
+        found[node.output] = look(node, before[0]) if len(before) == 1 else meet(node, before)
     return found
 
 
-def look(op: Op, x: Shape, y: Shape, before: Sight) -> Sight:
-    """What the output of a layer sees, given what its input of shape x sees."""
+def look(node: Node, before: Sight) -> Sight:
+    """What the output of a layer sees, given what its one input sees."""
+    op, x, y = node.op, node.x, node.y
     if isinstance(op, layout.Reshape):
         return before if y == before.map else Sight(_everything(before), y, before.input)
     through = reaches(op, x, y)
@@ -93,6 +96,52 @@ def look(op: Op, x: Shape, y: Shape, before: Sight) -> Sight:
     rows = compose(before.reaches[0], through[0], before.input[1])
     columns = compose(before.reaches[1], through[1], before.input[2])
     return Sight((rows, columns), y, before.input)
+
+
+def meet(node: Node, branches: Sequence[Sight]) -> Sight:
+    """What a merge's output sees: all that any branch sees, unit by unit where they lie on maps of one size.
+
+    A map of 1×1 is read by every unit. Vectors that were flattened from different maps have no units
+    in common, so that each number is taken to see what any of theirs does.
+    """
+    first, maps = branches[0], {sight.map[1:] for sight in branches}
+    if all(sight is first for sight in branches):
+        return first
+    if len(node.y) != 3 and len(maps) > 1:
+        rows, columns = zip(*(_everything(sight) for sight in branches), strict=True)
+        return Sight((join(rows, 1, first.input[1]), join(columns, 1, first.input[2])), node.y, first.input)
+    laid_out = node.y if len(node.y) == 3 else first.map
+    sides = _sides(laid_out)
+    spread = [_spread_out(sight, sides) for sight in branches]
+    rows, columns = zip(*spread, strict=True)
+    return Sight((join(rows, sides[0], first.input[1]), join(columns, sides[1], first.input[2])), laid_out, first.input)
+
+
+def _spread_out(sight: Sight, sides: Pair) -> Reaches:
+    """What each unit of a map of these sides reads of a branch, whose axes of one unit are read by all."""
+    rows, columns = (
+        reach if own == side else Reach(reach.first[:1], reach.last[:1], 0)
+        for reach, own, side in zip(sight.reaches, _sides(sight.map), sides, strict=True)
+    )
+    return rows, columns
+
+
+def join(reaches: Sequence[Reach], units: int, side: int) -> Reach:
+    """From the first to the last that each of so many units reads through any branch."""
+    alike = dict.fromkeys(reaches)
+    if len(alike) == 1:
+        return reaches[0]
+    whole = Reach((0,), (side - 1,), 0)
+    if any(reach.shift == 0 and min(reach.first) <= 0 and max(reach.last) >= side - 1 for reach in alike):
+        return whole
+    steps = {reach.step for reach in alike}
+    period = lcm(*(len(reach.first) for reach in alike)) if len(steps) == 1 else units
+    if period > LONGEST_PERIOD:
+        return whole
+    windows = [[reach.at(unit) for reach in alike] for unit in range(period)]
+    first = tuple(min(low for low, _ in window) for window in windows)
+    last = tuple(max(high for _, high in window) for window in windows)
+    return Reach(first, last, int(max(steps) * period))
 
 
 def compose(inner: Reach, outer: Reach, side: int) -> Reach:
@@ -136,7 +185,25 @@ _UNMOVED: Reaches = (SAME, SAME)
 
 @singledispatch
 def reaches(op: Op, x: Shape, y: Shape) -> Reaches | None:
-    """What a layer's output units read of its input, down and across; None if each reads everything."""
+    """What a layer's output units read of its input, down and across; None if each reads everything.
+
+    Every layer has an arm of its own; one without would be said to read everything, never too little.
+    """
+    return None
+
+
+@reaches.register(pointwise.Activation)
+@reaches.register(norm.BatchNorm)
+@reaches.register(norm.LRN)
+@reaches.register(random.Random)
+@reaches.register(layout.Flatten)
+@reaches.register(layout.Reshape)
+@reaches.register(layout.Identity)
+@reaches.register(layout.Shuffle)
+@reaches.register(layout.Part)
+@reaches.register(layout.Scale)
+def _(op: Op, x: Shape, y: Shape) -> Reaches | None:
+    """These work at each position by itself. (What `reshape` does to the positions, `look` knows.)"""
     return _UNMOVED
 
 

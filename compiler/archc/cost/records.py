@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from typing import Any
 
-from archc.cost.analyse import Analysis, LayerCost
+from archc.cost.analyse import Analysis, HeadCost, LayerCost
+from archc.cost.outline import call
 from archc.cost.table import columns_of
 from archc.diagnostics import printable
-from archc.initial import LINEAR, Nonlinearity, bounds, nonlinearities
-from archc.ir import Constant, Graph, Node, Pair
+from archc.initial import Begin, Nonlinearity, bounds, nonlinearities
+from archc.ir import Constant, Graph, Node, Pair, RelativePositions
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -20,13 +22,18 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
     """A network's numbers as plain dicts, lists, strings and integers; the keys stay as they are.
 
     network, column, params_set (what `--set` and `param` gave, as text); input, output: shapes,
-    height × width × channels last as they are written, `[224, 224, 3]` or `[4096]`; params,
-    params_conv, params_fc, buffers, macs, flops (2·macs), weight_bytes, input_bytes,
-    activation_bytes (every output kept), activation_bytes_in_place, weight_layers; layers: a list
-    with name, scope, written, kind, family, implied (why, or ""), item, input, output, window (kernel,
-    stride, padding, dilation as [height, width], or null), params, buffers, macs, flops,
-    activation_bytes, weight_bytes, receptive_field ([height, width], null where the input is no map),
-    sees_whole_input, unread ([rows, columns] at the end of the padded input that no window reaches).
+    height × width × channels last as they are written, `[224, 224, 3]` or `[4096]`; outputs: a list with
+    name and shape; params, params_conv, params_fc, buffers, macs, flops (2·macs), weight_bytes,
+    input_bytes, activation_bytes (every output kept), activation_bytes_in_place, weight_layers (the most
+    on any path); train_params, train_macs: with the heads, which all other sums leave out. layers: a
+    list with name, scope, scope_kind (group, block, merge, head, or "" at the top), block (the name of the
+    one that the scope is an instance of, or ""), written, kind, family, implied (why, or ""), item, inputs
+    (names of layers, or `input`), input (the shape of the first), output, window (kernel, stride,
+    padding, dilation as [height, width], or null), params, buffers, macs, flops, activation_bytes,
+    weight_bytes, receptive_field ([height, width], null where the input is no map), sees_whole_input,
+    unread ([rows, columns] at the end of the padded input that no window reaches). scopes: a list with
+    name, kind, block, called (`basic(64)`, or ""), input, output, params, macs. heads: a list with name,
+    weight (of its loss), source (the layer that it branches from), output, params, macs, layers.
     """
     graph = analysis.graph
     return {
@@ -35,30 +42,39 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "params_set": dict(graph.params),
         "input": _sides(graph.input.shape),
         "output": _sides(graph.output.shape),
+        "outputs": [{"name": name, "shape": _sides(value.shape)} for name, value in graph.outputs],
         "params": analysis.params,
         "params_conv": analysis.params_of("conv"),
         "params_fc": analysis.params_of("fc"),
+        "train_params": analysis.train_params,
         "buffers": analysis.buffers,
         "macs": analysis.macs,
         "flops": analysis.flops,
+        "train_macs": analysis.train_macs,
         "weight_bytes": analysis.weight_bytes,
         "input_bytes": analysis.input_bytes,
         "activation_bytes": analysis.activation_bytes,
         "activation_bytes_in_place": analysis.activation_bytes_in_place,
         "weight_layers": analysis.weight_layers,
-        "layers": [_record(layer) for layer in analysis.layers],
+        "layers": [_record(layer, analysis) for layer in analysis.layers],
+        "scopes": _scopes(analysis),
+        "heads": [_head(head, analysis) for head in analysis.heads],
     }
 
 
-def _record(layer: LayerCost) -> dict[str, Any]:
+def _record(layer: LayerCost, analysis: Analysis) -> dict[str, Any]:
+    scope = analysis.by_scope.get(layer.node.scope)
     return {
         "name": layer.name,
         "scope": layer.node.scope,
+        "scope_kind": scope.kind if scope else "group" if layer.node.scope else "",
+        "block": scope.block if scope else "",
         "written": layer.written,
         "kind": layer.kind,
         "family": layer.family,
         "implied": layer.implied,
         "item": layer.node.item,
+        "inputs": list(layer.inputs),
         "input": _sides(layer.x),
         "output": _sides(layer.y),
         "window": _window(layer),
@@ -71,6 +87,44 @@ def _record(layer: LayerCost) -> dict[str, Any]:
         "receptive_field": list(layer.field) if layer.field else None,
         "sees_whole_input": layer.sees_all,
         "unread": list(layer.unread),
+    }
+
+
+def _scopes(analysis: Analysis) -> list[dict[str, Any]]:
+    """Every group, block, merge and head with its sums, parents first."""
+    params: Counter[str] = Counter()
+    macs: Counter[str] = Counter()
+    for layer in (*analysis.layers, *(layer for head in analysis.heads for layer in head.layers)):
+        path = layer.node.scope
+        while path:
+            params[path] += layer.params
+            macs[path] += layer.macs
+            path = path.rpartition(".")[0]
+    return [
+        {
+            "name": scope.path,
+            "kind": scope.kind,
+            "block": scope.block,
+            "called": call(scope),
+            "input": _sides(scope.input.shape) if scope.input else None,
+            "output": _sides(scope.output.shape) if scope.output else None,
+            "params": params[scope.path],
+            "macs": macs[scope.path],
+        }
+        for scope in analysis.graph.scopes
+    ]
+
+
+def _head(cost: HeadCost, analysis: Analysis) -> dict[str, Any]:
+    source = next((node.name for node in analysis.graph.nodes if node.output is cost.head.source), "input")
+    return {
+        "name": cost.head.name,
+        "weight": cost.head.weight,
+        "source": source,
+        "output": _sides(cost.head.output.shape),
+        "params": cost.params,
+        "macs": cost.macs,
+        "layers": [_record(layer, analysis) for layer in cost.layers],
     }
 
 
@@ -88,27 +142,32 @@ def _window(layer: LayerCost) -> dict[str, list[int]] | None:
 
 
 def _sides(shape: tuple[int, ...]) -> list[int]:
-    """Height, width, channels, in the order that people write them."""
-    return [*shape[1:], shape[0]]
+    """Height, width, channels, in the order that people write them; tokens before channels."""
+    return list(shape) if len(shape) == 2 else [*shape[1:], shape[0]]
 
 
 def to_csv(analysis: Analysis) -> str:
     """One line a layer, comma-separated, LF line ends; bytes, counts and sizes as plain integers.
 
-    Text that a spreadsheet would take for a formula gets a `'` before it.
+    The layers of heads come last, with the head's name in the column `head`, which is empty for the
+    layers of the deployed network. Text that a spreadsheet would take for a formula gets a `'` before it.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    records = [_flat(_record(layer)) for layer in analysis.layers]
+    records = [
+        _flat(_record(layer, analysis) | {"head": name})
+        for name, layers in (("", analysis.layers), *((cost.head.name, cost.layers) for cost in analysis.heads))
+        for layer in layers
+    ]
     writer.writerow(records[0] if records else [])
     writer.writerows([_harmless(cell) for cell in record.values()] for record in records)
     return text.getvalue()
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Shapes as `224x224x3`, the window in four columns of its own."""
+    """Shapes as `224x224x3`, the inputs with blanks between, the window in four columns of its own."""
     window = record.pop("window") or dict.fromkeys(("kernel", "stride", "padding", "dilation"))
-    flat = {**record, **window}
+    flat = {**record, **window, "inputs": " ".join(record["inputs"])}
     return {key: "x".join(map(str, value)) if isinstance(value, list) else value for key, value in flat.items()}
 
 
@@ -140,9 +199,14 @@ def _stored(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
-def _start(bound: float | Constant, node: Node, follows: dict[str, Nonlinearity]) -> str:
-    if isinstance(bound, Constant):
-        return f"{bound.value:g}"
-    kind, _ = follows.get(node.name, LINEAR)
+def _start(begin: Begin, node: Node, follows: dict[str, Nonlinearity]) -> str:
+    match begin:
+        case Constant(value=value):
+            return f"{value:g}"
+        case RelativePositions():
+            return "places in the table of relative positions"
+    if node.name not in follows:
+        return f"uniform in ±{begin:.6g}"
+    kind, _ = follows[node.name]
     met = "meets no activation that changes its scale" if kind == "linear" else f"meets {kind.replace('_', ' ')}"
-    return f"uniform in ±{bound:.6g} ({met})"
+    return f"uniform in ±{begin:.6g} ({met})"

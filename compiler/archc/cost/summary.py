@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-from itertools import groupby
-from math import prod
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from archc.cost import outline
 from archc.cost.analyse import Analysis, LayerCost
+from archc.cost.geometry import geometry
+from archc.cost.outline import Closed, Opening, Outline, Part
 from archc.cost.table import Column, Row, layout, wrap
 from archc.diagnostics import printable
-from archc.ir import FLOAT_BYTES, Op, Pair, Shape, people
-from archc.ops import conv, dense, pool, resize
+from archc.ir import FLOAT_BYTES, Graph, people
+from archc.ops import merge
 
 WIDTH = 100
 NARROWEST = 16
@@ -31,29 +33,39 @@ COLUMNS = (
 EXPENDABLE = ("macs", "input", "share", "padding", "stride", "filters")
 """The columns that a narrow page goes without, the first to go first."""
 
-Geometry = tuple[str, str, str]
-"""What slides or multiplies, its stride, its padding, as the table prints them."""
 
-
-def render(analysis: Analysis, *, width: int = WIDTH) -> str:
+def render(analysis: Analysis, *, width: int = WIDTH, depth: int = 0) -> str:
     """The table of a network, with its totals, for a page of this many characters.
 
-    Layers that follow another in one item, own no parameters and keep the shape share its row. `+`
-    marks what nobody wrote. Where the page is too narrow, the layers' text is wrapped, MACs are
-    rounded, and the columns of `EXPENDABLE` go one by one, which a note then says; nothing is cut off.
+    Groups and blocks are nested, equal neighbours told once with their number (`×3`), and heads come
+    last. Where a row is not given what the row above gives, it says from where it takes its input; a
+    merge names every value. Parts `depth` steps down (those at the top being 1) are one row each, with
+    their sums; 0 opens them all. Layers that follow another in one item, own no parameters and keep
+    the shape share its row. `+` marks what nobody wrote. Where the page is too narrow, the layers' text
+    is wrapped, MACs are rounded, and the columns of `EXPENDABLE` go one by one, which a note then says;
+    nothing is cut off.
     """
-    lines, dropped = _fitted(analysis, width)
+    lines, dropped = _fitted(analysis, width, depth)
     graph = analysis.graph
     settings = "".join(f", {key} = {value}" for key, value in graph.params)
-    title = f"{printable(graph.name + settings)}: {people(graph.input.shape)} → {people(graph.output.shape)}"
+    title = f"{printable(graph.name + settings)}: {ends(graph)}"
     notes = wrap(f"(no room for {_heads(dropped)} in {width} characters)", width) if dropped else []
-    return "\n".join([title, "", *lines, *notes, "", *_footer(analysis, width)]) + "\n"
+    return "\n".join([*wrap(title, width), "", *lines, *notes, "", *_footer(analysis, width)]) + "\n"
 
 
-def _fitted(analysis: Analysis, width: int) -> tuple[list[str], tuple[str, ...]]:
+def ends(graph: Graph) -> str:
+    """What goes in and what comes out: `224×224×3 → 1000`; several results by name."""
+    if not graph.results:
+        return f"{people(graph.input.shape)} → {people(graph.output.shape)}"
+    results = ", ".join(f"{printable(name)} {people(value.shape)}" for name, value in graph.results)
+    return f"{people(graph.input.shape)} → {results}"
+
+
+def _fitted(analysis: Analysis, width: int, depth: int) -> tuple[list[str], tuple[str, ...]]:
     """The lines of the fullest table that fits, and the columns that it goes without."""
-    exact = _rows(analysis, exact=True)
-    rounded = _rows(analysis, exact=False)
+    entries = list(_told(analysis, depth))
+    exact = [_row_of(entry, analysis, exact=True) for entry in entries]
+    rounded = [_row_of(entry, analysis, exact=False) for entry in entries]
     for rows, gap in ((exact, "  "), (rounded, "  "), (rounded, " ")):
         lines = layout(list(COLUMNS), rows, width, gap)
         if lines is not None:
@@ -61,56 +73,99 @@ def _fitted(analysis: Analysis, width: int) -> tuple[list[str], tuple[str, ...]]
     for count in range(1, len(EXPENDABLE) + 1):
         dropped = EXPENDABLE[:count]
         kept = [column for column in COLUMNS if column.key not in dropped]
-        lines = layout(kept, rounded, width if count < len(EXPENDABLE) else 10**6, " ")
+        lines = layout(kept, rounded, width, " ")
         if lines is not None:
             return lines, dropped
-    raise AssertionError("the last attempt has room for everything")
+    # Not even the narrowest fits: nothing is cut off, so the lines are as long as they are.
+    return layout(kept, rounded, 10**6, " ") or [], EXPENDABLE
 
 
 def _heads(keys: tuple[str, ...]) -> str:
     return ", ".join(column.head for column in COLUMNS if column.key in keys)
 
 
-def _rows(analysis: Analysis, *, exact: bool) -> list[Row]:
-    rows: list[Row] = []
-    for scope, layers in groupby(analysis.layers, key=lambda layer: layer.node.scope):
-        if scope:
-            rows.append(Row(heading=f"{printable(scope)}:"))
-        indent = "  " if scope else ""
-        rows += [_row(together, analysis, indent, exact) for together in _together(list(layers))]
-    return rows
+class _Told(NamedTuple):
+    """An entry of the table, and what else there is to say of it."""
+
+    entry: outline.Entry
+    in_head: bool = False
+    about: str = ""
 
 
-def _together(layers: list[LayerCost]) -> list[list[LayerCost]]:
-    """Layers by row: a layer, then those of its item that only change values, with nothing of their own."""
-    rows: list[list[LayerCost]] = []
-    for layer in layers:
-        joins = rows and rows[-1][-1].node.item == layer.node.item and layer.x == layer.y and not layer.node.weights
-        if joins and not layer.op.window(layer.x):
-            rows[-1].append(layer)
-        else:
-            rows.append([layer])
-    return rows
+def _told(analysis: Analysis, depth: int) -> Iterator[_Told]:
+    """The network's entries, then those of each head."""
+    told = Outline(analysis, depth)
+    for entry in told.entries(analysis.layers, analysis.graph.input):
+        yield _Told(entry)
+    for cost in analysis.heads:
+        head = cost.head
+        about = f" from {told.name_of(head.source)}, in training only, its loss times {head.weight:g}"
+        for entry in told.entries(cost.layers, head.source):
+            opens = not isinstance(entry, outline.Row) and entry.part.path == head.name
+            yield _Told(entry, True, about if opens else "")
 
 
-def _row(layers: list[LayerCost], analysis: Analysis, indent: str, exact: bool) -> Row:
-    lead = layers[0]
-    filters, stride, padding = geometry(lead.op, lead.x, lead.y)
-    written = " ".join(("+" if layer.implied else "") + layer.written for layer in layers)
-    share = 100 * lead.params / analysis.params if lead.params else 0
-    cells = {
-        "name": indent + printable(lead.name.rpartition(".")[2]),
-        "written": printable(written),
-        "input": people(lead.x),
+def _row_of(told: _Told, analysis: Analysis, *, exact: bool) -> Row:
+    indent = "  " * told.entry.depth
+    match told.entry:
+        case Opening() as opening:
+            return Row(heading=indent + printable(_heading(opening) + told.about))
+        case Closed(part=part, takes=takes):
+            name, text = part.name, _with_source(_told_as(part), takes) + told.about
+            cells = {"input": people(part.input.shape), "output": people(part.output.shape)}
+            params, macs = part.params, part.macs
+        case outline.Row(layers=layers, takes=takes):
+            lead = layers[0]
+            written = " ".join(("+" if layer.implied else "") + layer.written for layer in layers)
+            name, text = lead.name.rpartition(".")[2], _written(written, lead, takes)
+            cells = _cells(lead)
+            params, macs = lead.params, lead.macs
+    share = f"{100 * params / analysis.params:.1f}%" if params and not told.in_head else ""
+    return Row(
+        {
+            "name": indent + printable(name),
+            "written": printable(text),
+            "params": f"{params:,}" if params else "",
+            "share": share,
+            "macs": "" if not macs else f"{macs:,}" if exact else rounded(macs),
+            **cells,
+        }
+    )
+
+
+def _heading(entry: Opening) -> str:
+    """`0 … 2: basic(64) ×3, the same each time`."""
+    call = outline.call(entry.part.scope)
+    if entry.times == 1:
+        return f"{entry.part.name}: {call}".rstrip()
+    text = f"{entry.part.name} … {entry.last.name}: {call}".rstrip()
+    return f"{text} ×{entry.times}, the same each time"
+
+
+def _told_as(part: Part) -> str:
+    """A part in place of its rows: `basic(64)`, or how many layers it has."""
+    many = len(part.layers)
+    return outline.call(part.scope) or f"{many} layer{'' if many == 1 else 's'}"
+
+
+def _written(text: str, lead: LayerCost, takes: str) -> str:
+    return f"{text}: {takes}" if isinstance(lead.op, merge.Merge) else _with_source(text, takes)
+
+
+def _with_source(text: str, takes: str) -> str:
+    return f"{text} from {takes}" if takes else text
+
+
+def _cells(layer: LayerCost) -> dict[str, str]:
+    filters, stride, padding = geometry(layer.op, layer.x, layer.y)
+    many = len(layer.node.inputs)
+    return {
+        "input": people(layer.x) if many == 1 else f"{many} values",
         "filters": filters,
         "stride": stride,
         "padding": padding,
-        "output": people(lead.y),
-        "params": f"{lead.params:,}" if lead.params else "",
-        "share": f"{share:.1f}%" if lead.params else "",
-        "macs": "" if not lead.macs else f"{lead.macs:,}" if exact else rounded(lead.macs),
+        "output": people(layer.y),
     }
-    return Row(cells)
 
 
 def rounded(number: int) -> str:
@@ -141,7 +196,8 @@ def _footer(analysis: Analysis, width: int) -> list[str]:
         ("not trained", f"{analysis.buffers:,} (running statistics)" if analysis.buffers else ""),
         ("MACs", f"{macs:,} for one input, products with weights, biases not counted"),
         ("FLOPs", f"{2 * macs:,} = 2·MACs"),
-        ("weight layers", str(analysis.weight_layers)),
+        ("with heads", _with_heads(analysis)),
+        ("weight layers", _weight_layers(analysis)),
         ("activations", _activations(analysis)),
         *_implied(analysis),
     ]
@@ -151,7 +207,28 @@ def _footer(analysis: Analysis, width: int) -> list[str]:
             continue
         first, *more = wrap(text, max(30, width - 15))
         lines += [f"{label:<13}  {first}", *(" " * 15 + line for line in more)]
-    return [*lines, "", "1 KiB = 2^10 bytes, 1 MiB = 2^20, 1 TiB = 2^40; volumes are height × width × channels."]
+    return [*lines, "", *_key(analysis, width)]
+
+
+def _key(analysis: Analysis, width: int) -> list[str]:
+    lines = ["1 KiB = 2^10 bytes, 1 MiB = 2^20, 1 TiB = 2^40; volumes are height × width × channels."]
+    if any(scope.kind == "block" for scope in analysis.graph.scopes):
+        lines += wrap("In a block, `input` is what arrives at it; names are those of its own layers.", width)
+    return lines
+
+
+def _with_heads(analysis: Analysis) -> str:
+    if not analysis.heads:
+        return ""
+    return f"{analysis.train_params:,} parameters and {analysis.train_macs:,} MACs, in training"
+
+
+def _weight_layers(analysis: Analysis) -> str:
+    """The depth of the network; and where branches lie side by side, how many there are in all."""
+    all_of_them = sum(layer.op.weighted for layer in analysis.layers)
+    if all_of_them == analysis.weight_layers:
+        return str(all_of_them)
+    return f"{analysis.weight_layers} on the longest path, {all_of_them} in all"
 
 
 def _split(analysis: Analysis) -> str:
@@ -169,58 +246,6 @@ def _activations(analysis: Analysis) -> str:
 
 def _implied(analysis: Analysis) -> list[tuple[str, str]]:
     """What `+` marks, and why it is there: one entry for each layer and reason."""
-    reasons = dict.fromkeys((layer.written, layer.implied) for layer in analysis.layers if layer.implied)
+    layers = (*analysis.layers, *(layer for head in analysis.heads for layer in head.layers))
+    reasons = dict.fromkeys((layer.written, layer.implied) for layer in layers if layer.implied)
     return [(f"+{name}", f"implied: {printable(reason)}") for name, reason in reasons]
-
-
-# What slides, layer by layer ---------------------------------------------------------------------
-
-
-@singledispatch
-def geometry(op: Op, x: Shape, y: Shape) -> Geometry:
-    """Filters (count and size) or window, stride and padding of a layer; blanks where it has none."""
-    return "", "", ""
-
-
-@geometry.register
-def _(op: conv.Conv, x: Shape, y: Shape) -> Geometry:
-    return f"{op.channels} of {times(op.kernel)}×{x[0] // op.groups}", short(op.stride), short(op.padding())
-
-
-@geometry.register
-def _(op: conv.Deconv, x: Shape, y: Shape) -> Geometry:
-    cut, added = op.padding()
-    padding = short(cut) + (f" (+{short(added)})" if any(added) else "")
-    return f"{op.channels} of {times(op.kernel)}×{x[0] // op.groups}", short(op.stride), padding
-
-
-@geometry.register(dense.FC)
-@geometry.register(dense.Linear)
-def _(op: dense.FC | dense.Linear, x: Shape, y: Shape) -> Geometry:
-    seen = x[0] if isinstance(op, dense.Linear) else prod(x)
-    return f"{op.channels} of {seen}", "", ""
-
-
-@geometry.register
-def _(op: pool.Pool, x: Shape, y: Shape) -> Geometry:
-    return times(op.kernel), short(op.steps()), short(op.pad)
-
-
-@geometry.register
-def _(op: pool.GlobalPool, x: Shape, y: Shape) -> Geometry:
-    return f"{x[1]}×{x[2]}", "", ""
-
-
-@geometry.register
-def _(op: resize.Unpool, x: Shape, y: Shape) -> Geometry:
-    return ("", "", "") if op.kernel is None else (times(op.kernel), short(op.steps()), "")
-
-
-def times(pair: Pair) -> str:
-    """`3×3`."""
-    return f"{pair[0]}×{pair[1]}"
-
-
-def short(pair: Pair) -> str:
-    """`2`, or `2×1` where height and width differ."""
-    return str(pair[0]) if pair[0] == pair[1] else times(pair)

@@ -42,7 +42,7 @@ def layout(columns: list[Column], rows: list[Row], width: int, gap: str = "  ") 
     rule = gap.join("─" * spans[column.key] for column in columns)
     lines = [head, rule]
     for row in rows:
-        lines += [row.heading] if row.heading else _lines(columns, row, spans, gap)
+        lines += wrap(row.heading, width) if row.heading else _lines(columns, row, spans, gap)
     return lines
 
 

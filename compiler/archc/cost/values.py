@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import singledispatch
 from math import prod
 
-from archc.ir import Node, Op, Shape
-from archc.ops import layout, norm, pointwise, random
+from archc.ir import Node, Op, Shape, channels
+from archc.ops import layout, merge, norm, pointwise, random
 
 Line = tuple[str, str]
 """What is worked out, and how."""
@@ -148,6 +148,30 @@ def _(op: layout.Part, node: Node) -> list[Line]:
 @values.register
 def _(op: layout.Scale, node: Node) -> list[Line]:
     return [("value", "γ·x"), ("parameters", f"C = {grouped(node.x[0])}, one γ for each channel")]
+
+
+# Several values ----------------------------------------------------------------------------------
+
+
+@values.register
+def _(op: merge.Add, node: Node) -> list[Line]:
+    return [("value", f"the sum of {len(node.inputs)} values, number by number; no parameters"), _NO_MACS]
+
+
+@values.register
+def _(op: merge.Mul, node: Node) -> list[Line]:
+    spread = any(value.shape != node.y for value in node.inputs)
+    how = "each channel of the map times one factor" if spread else "number by number"
+    return [("value", f"the product of {len(node.inputs)} values, {how}; no parameters"), _NO_MACS]
+
+
+@values.register
+def _(op: merge.Concat, node: Node) -> list[Line]:
+    parts = " + ".join(grouped(channels(value.shape)) for value in node.inputs)
+    return [("channels", f"{parts} = {grouped(channels(node.y))}, one value's after the other's; no parameters")]
+
+
+_NO_MACS: Line = ("MACs", "0: only products with weights are counted")
 
 
 def _written(shape: Shape) -> list[int]:

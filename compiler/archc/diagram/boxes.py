@@ -11,11 +11,13 @@ from archc.ir import Node, people
 from archc.ops.declare import written
 
 FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
-NAME_SIZE, LAYER_SIZE, MORE_SIZE, BADGE_SIZE = 12, 17, 15, 19
+NAME_SIZE, LAYER_SIZE, MORE_SIZE, BADGE_SIZE, EDGE_SIZE = 12, 17, 15, 19, 14
 WIDE_CHARACTER = 0.62
 """Width of a character in ems, generous, so that text fits whatever font a viewer puts in place."""
 PADDING = 24
 NARROWEST = 100
+MOST_TOLD = 30
+"""Layers that a tooltip lists."""
 
 
 def paint(node: Node) -> Paint:
@@ -27,13 +29,13 @@ def label(box: Box) -> str:
     """The box as an HTML-like table: names, the layer, what is attached, and how often it is repeated."""
     lead, *more = box.nodes
     head = (
-        f'<FONT POINT-SIZE="{NAME_SIZE}">{html(_names(box))}</FONT><BR/>'
-        f'<FONT POINT-SIZE="{LAYER_SIZE}"><B>{html(_text(lead))}</B></FONT>'
+        f'<FONT POINT-SIZE="{NAME_SIZE}">{html(names(box))}</FONT><BR/>'
+        f'<FONT POINT-SIZE="{LAYER_SIZE}"><B>{html(layer_text(lead))}</B></FONT>'
     )
     lines = [
-        _cell(lead, head, max(_wide(_names(box), NAME_SIZE), _wide(_text(lead), LAYER_SIZE))),
+        _cell(lead, head, max(_wide(names(box), NAME_SIZE), _wide(layer_text(lead), LAYER_SIZE))),
         *(
-            _cell(node, f'<FONT POINT-SIZE="{MORE_SIZE}">{html(_text(node))}</FONT>', _wide(_text(node), MORE_SIZE))
+            _cell(node, f'<FONT POINT-SIZE="{MORE_SIZE}">{html(layer_text(node))}</FONT>', _wide(layer_text(node), MORE_SIZE))
             for node in more
         ),
     ]
@@ -51,7 +53,7 @@ def width(box: Box) -> float:
     """An estimate of how wide a box is drawn, in points."""
     lead, *more = box.nodes
     badge = 2 * PADDING if box.times > 1 else 0
-    texts = [(_names(box), NAME_SIZE), (_text(lead), LAYER_SIZE), *((_text(node), MORE_SIZE) for node in more)]
+    texts = [(names(box), NAME_SIZE), (layer_text(lead), LAYER_SIZE), *((layer_text(node), MORE_SIZE) for node in more)]
     return max(_wide(text, size) for text, size in texts) + badge
 
 
@@ -69,27 +71,33 @@ def _wide(text: str, size: int) -> int:
     return max(NARROWEST, round(cells_wide(text) * size * WIDE_CHARACTER) + PADDING)
 
 
-def _text(node: Node) -> str:
+def layer_text(node: Node) -> str:
+    """The layer as it is written; `+` before what nobody wrote."""
     return ("+ " if node.implied else "") + clean(written(node.op))
 
 
-def _names(box: Box) -> str:
-    """`conv3`, or the first and the last of a folded run, without their groups."""
-    first, last = box.turns[0][0], box.turns[-1][0]
+def names(box: Box, at: int = 0) -> str:
+    """The name of one of the box's layers, `conv3`, or the first and the last of a folded run, without their groups."""
+    first, last = box.turns[0][at], box.turns[-1][at]
     ends = [clean(node.name.rpartition(".")[2]) for node in ([first] if first is last else [first, last])]
     return " … ".join(ends)
 
 
 def tooltip(box: Box) -> str:
     """Every layer of the box with its numbers, a line each."""
-    lines = []
-    for node in box.nodes:
-        implied = f" (implied: {clean(node.implied, 120)})" if node.implied else ""
-        numbers = [f"{people(node.x)} → {people(node.y)}"]
-        numbers += [f"{node.params:,} parameters"] if node.params else []
-        numbers += [f"{rounded(node.macs)} MACs"] if node.macs else []
-        lines.append(f"{clean(node.name, 120)}: {clean(written(node.op), 120)}{implied}: {', '.join(numbers)}")
+    lines = [_told(node) for node in box.nodes[:MOST_TOLD]]
+    if len(box.nodes) > MOST_TOLD:
+        lines.append(f"and {len(box.nodes) - MOST_TOLD:,} layers more")
     if box.times > 1:
         total = sum(node.params for turn in box.turns for node in turn)
         lines.append(f"×{box.times}, the last {clean(box.turns[-1][0].name, 120)}: {total:,} parameters together")
     return "\n".join(lines)
+
+
+def _told(node: Node) -> str:
+    implied = f" (implied: {clean(node.implied, 120)})" if node.implied else ""
+    shapes = " and ".join(dict.fromkeys(people(value.shape) for value in node.inputs))
+    numbers = [f"{shapes} → {people(node.y)}"]
+    numbers += [f"{node.params:,} parameters"] if node.params else []
+    numbers += [f"{rounded(node.macs)} MACs"] if node.macs else []
+    return f"{clean(node.name, 120)}: {clean(written(node.op), 120)}{implied}: {', '.join(numbers)}"

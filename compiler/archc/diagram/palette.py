@@ -33,3 +33,5 @@ PAINTS: dict[Family, Paint] = {
     "merge": Paint("merge", "#EFC159", "#9C6C00"),
     "other": Paint("other", "#FFFFFF", "#747474"),
 }
+
+BLOCK = Paint("block or group in one box", "#91CEF1", "#3A7A9E")

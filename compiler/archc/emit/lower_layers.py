@@ -1,12 +1,13 @@
-"""The ONNX form of convolution, fully connected layers, normalisation, activations and layout."""
+"""The ONNX form of convolution, fully connected layers, normalisation, activations, layout and merges."""
 
 from __future__ import annotations
 
-from math import prod
+from functools import reduce
+from math import pi, prod, sqrt
 
 from archc.emit.lowering import Attribute, Lowering, Operand, Tensor, lower
-from archc.ir import Op
-from archc.ops import conv, dense, layout, norm, pointwise, random
+from archc.ir import Op, Shape
+from archc.ops import conv, dense, layout, merge, norm, pointwise, random
 
 # Convolution and fully connected layers -----------------------------------------------------------
 
@@ -61,6 +62,8 @@ def _fc(op: dense.FC, at: Lowering) -> Tensor:
 @lower.register(dense.Linear)
 def _linear(op: dense.Linear, at: Lowering) -> Tensor:
     """On a map, a convolution whose kernel is 1×1: the matrix in the file, under other sizes."""
+    if len(at.x.shape) == 2:
+        return at.linear(at.x, "weight", "bias")
     if len(at.x.shape) == 1:
         return at.add("Gemm", at.x, *_kernel_and_bias(at), shape=at.y, transB=1)
     matrix = at.weight("weight")
@@ -90,7 +93,7 @@ def _batch_norm(op: norm.BatchNorm, at: Lowering) -> Tensor:
 def _layer_norm(op: norm.LayerNorm, at: Lowering) -> Tensor:
     """ONNX normalises the last axes, so the channels of a map go there and come back."""
     learnt = at.weight("weight"), at.weight("bias")
-    if len(at.x.shape) == 1:
+    if len(at.x.shape) < 3:
         return at.add("LayerNormalization", at.x, *learnt, shape=at.y, axis=-1, epsilon=op.eps)
     last = at.transpose(at.x, (0, 2, 3, 1))
     normal = at.add("LayerNormalization", last, *learnt, shape=last.shape, axis=-1, epsilon=op.eps)
@@ -111,6 +114,40 @@ def _group_norm(op: norm.GroupNorm, at: Lowering) -> Tensor:
     apart = at.reshape(normal, at.y)
     scaled = at.add("Mul", apart, at.along_channels("weight"), shape=at.y)
     return at.add("Add", scaled, at.along_channels("bias"), shape=at.y)
+
+
+@lower.register(norm.InstanceNorm)
+def _instance_norm(op: norm.InstanceNorm, at: Lowering) -> Tensor:
+    count = at.x.shape[0]
+    learnt: tuple[Operand, Operand]
+    if op.affine:
+        learnt = at.weight("weight"), at.weight("bias")
+    else:
+        learnt = (
+            at.floats("ones", (1.0 for _ in range(count)), (count,)),
+            at.floats("zeros", (0.0 for _ in range(count)), (count,)),
+        )
+    return at.add("InstanceNormalization", at.x, *learnt, shape=at.y, epsilon=op.eps)
+
+
+@lower.register(norm.GRN)
+def _grn(op: norm.GRN, at: Lowering) -> Tensor:
+    channels = at.x.shape[0]
+    lengths = at.add("ReduceL2", at.x, at.ints("plane", (2, 3)), shape=(channels, 1, 1), keepdims=1)
+    mean = at.add("ReduceMean", lengths, at.ints("channels", (1,)), shape=(1, 1, 1), keepdims=1)
+    shares = at.add("Div", lengths, at.add("Add", mean, at.number("eps", op.eps), shape=(1, 1, 1)), shape=lengths.shape)
+    responses = at.add("Mul", at.x, shares, shape=at.y)
+    scaled = at.add("Mul", responses, at.along_channels("weight"), shape=at.y)
+    shifted = at.add("Add", scaled, at.along_channels("bias"), shape=at.y)
+    return at.add("Add", shifted, at.x, shape=at.y)
+
+
+@lower.register(norm.L2Norm)
+def _l2_norm(op: norm.L2Norm, at: Lowering) -> Tensor:
+    axis = _channel_axis(at.x.shape)
+    shape = tuple(1 if index == axis - 1 else side for index, side in enumerate(at.y))
+    lengths = at.add("ReduceL2", at.x, at.ints("channels", (axis,)), shape=shape, keepdims=1)
+    return at.add("Div", at.x, at.add("Max", lengths, at.number("eps", op.eps), shape=shape), shape=at.y)
 
 
 CUDNN_LARGEST_N, CUDNN_LEAST_K, CUDNN_LEAST_BETA = 16, 1e-5, 0.01
@@ -150,9 +187,12 @@ _ACTIVATIONS: dict[type[Op], tuple[str, dict[str, Attribute]]] = {
     pointwise.Softplus: ("Softplus", {}),
     pointwise.Sigmoid: ("Sigmoid", {}),
     pointwise.Tanh: ("Tanh", {}),
-    pointwise.SoftMax: ("Softmax", {"axis": 1}),
-    pointwise.LogSoftMax: ("LogSoftmax", {"axis": 1}),
 }
+
+
+def _channel_axis(shape: Shape) -> int:
+    """The axis of the channels, counted with the batch."""
+    return 2 if len(shape) == 2 else 1
 
 
 def _activation(op: Op, at: Lowering) -> Tensor:
@@ -162,6 +202,16 @@ def _activation(op: Op, at: Lowering) -> Tensor:
 
 for _op in _ACTIVATIONS:
     lower.register(_op)(_activation)
+
+
+@lower.register(pointwise.SoftMax)
+def _soft_max(op: pointwise.SoftMax, at: Lowering) -> Tensor:
+    return at.add("Softmax", at.x, shape=at.y, axis=_channel_axis(at.y))
+
+
+@lower.register(pointwise.LogSoftMax)
+def _log_soft_max(op: pointwise.LogSoftMax, at: Lowering) -> Tensor:
+    return at.add("LogSoftmax", at.x, shape=at.y, axis=_channel_axis(at.y))
 
 
 @lower.register(pointwise.LeakyRelu)
@@ -186,7 +236,17 @@ def _elu(op: pointwise.Elu, at: Lowering) -> Tensor:
 
 @lower.register(pointwise.Gelu)
 def _gelu(op: pointwise.Gelu, at: Lowering) -> Tensor:
-    return at.add("Gelu", at.x, shape=at.y, approximate="tanh" if op.tanh else "none")
+    """Written out: `Gelu` came with opset 20. Runtimes know the pattern and make one operator of it."""
+    half = at.number("half", 0.5)
+    if op.tanh:
+        cube = at.add("Pow", at.x, at.number("three", 3.0), shape=at.y)
+        bent = at.add("Add", at.x, at.add("Mul", cube, at.number("bend", 0.044715), shape=at.y), shape=at.y)
+        inside = at.add("Mul", bent, at.number("width", sqrt(2 / pi)), shape=at.y)
+        curve = at.add("Tanh", inside, shape=at.y)
+    else:
+        curve = at.add("Erf", at.add("Div", at.x, at.number("width", sqrt(2)), shape=at.y), shape=at.y)
+    raised = at.add("Add", curve, at.number("one", 1.0), shape=at.y)
+    return at.add("Mul", at.add("Mul", at.x, raised, shape=at.y), half, shape=at.y)
 
 
 @lower.register(pointwise.Relu6)
@@ -231,14 +291,52 @@ def _shuffle(op: layout.Shuffle, at: Lowering) -> Tensor:
 
 
 @lower.register(layout.Part)
-def _part(op: layout.Part, at: Lowering) -> Tensor:
-    size = at.y[0]
-    return at.cut(at.x, 1, ((op.index - 1) * size,), (op.index * size,))
+@lower.register(layout.Slice)
+def _part(op: layout.Part | layout.Slice, at: Lowering) -> Tensor:
+    first, end = op.bounds(at.x.shape)
+    return at.cut(at.x, _channel_axis(at.x.shape), (first,), (end,))
+
+
+@lower.register(layout.Multiply)
+def _times(op: layout.Multiply, at: Lowering) -> Tensor:
+    product = at.add("Mul", at.x, at.number("by", op.by), shape=at.y)
+    return at.add("Add", product, at.number("plus", op.plus), shape=at.y) if op.plus else product
 
 
 @lower.register(layout.Scale)
 def _scale(op: layout.Scale, at: Lowering) -> Tensor:
-    return at.add("Mul", at.x, at.along_channels("weight"), shape=at.y)
+    return at.add("Mul", at.x, at.own(), shape=at.y)
+
+
+@lower.register(layout.Offset)
+def _shift(op: layout.Offset, at: Lowering) -> Tensor:
+    return at.add("Add", at.x, at.own(), shape=at.y)
+
+
+# Where branches meet ------------------------------------------------------------------------------
+
+
+@lower.register(merge.Add)
+def _add(op: merge.Add, at: Lowering) -> Tensor:
+    return _folded("Add", at)
+
+
+@lower.register(merge.Mul)
+def _mul(op: merge.Mul, at: Lowering) -> Tensor:
+    return _folded("Mul", at)
+
+
+def _folded(kind: str, at: Lowering) -> Tensor:
+    """Two by two, which is the form that runtimes fuse; sizes of 1 stretch."""
+    return reduce(
+        lambda one, other: at.add(kind, one, other, shape=tuple(map(max, one.shape, other.shape))),
+        at.inputs,
+    )
+
+
+@lower.register(merge.Concat)
+def _concat(op: merge.Concat, at: Lowering) -> Tensor:
+    return at.add("Concat", *at.inputs, shape=at.y, axis=_channel_axis(at.y))
 
 
 # Training only ------------------------------------------------------------------------------------

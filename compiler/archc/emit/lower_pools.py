@@ -108,12 +108,36 @@ def _window_indices(size: int, windows: int, k: int, s: int, p: int) -> Iterator
 
 @lower.register(pool.GlobalAvgPool)
 def _global_avg_pool(op: pool.GlobalAvgPool, at: Lowering) -> Tensor:
+    if len(at.x.shape) == 2:
+        return at.add("ReduceMean", at.x, at.ints("tokens", (1,)), shape=at.y, keepdims=0)
     return at.add("GlobalAveragePool", at.x, shape=at.y)
 
 
 @lower.register(pool.GlobalMaxPool)
 def _global_max_pool(op: pool.GlobalMaxPool, at: Lowering) -> Tensor:
+    if len(at.x.shape) == 2:
+        return at.add("ReduceMax", at.x, at.ints("tokens", (1,)), shape=at.y, keepdims=0)
     return at.add("GlobalMaxPool", at.x, shape=at.y)
+
+
+@lower.register(pool.ChannelAvgPool)
+def _channel_avg_pool(op: pool.ChannelAvgPool, at: Lowering) -> Tensor:
+    return _pool_channels(op, at, "ReduceMean")
+
+
+@lower.register(pool.ChannelMaxPool)
+def _channel_max_pool(op: pool.ChannelMaxPool, at: Lowering) -> Tensor:
+    return _pool_channels(op, at, "ReduceMax")
+
+
+def _pool_channels(op: pool.ChannelPool, at: Lowering, kind: str) -> Tensor:
+    """Each run of neighbours becomes an axis of its own, which is reduced."""
+    x, each = at.x.shape, op.run(at.x.shape)
+    if len(x) == 2:
+        runs, axis = at.reshape(at.x, (x[0], x[1] // each, each), "runs"), 3
+    else:
+        runs, axis = at.reshape(at.x, (x[0] // each, each, *x[1:]), "runs"), 2
+    return at.add(kind, runs, at.ints("run", (axis,)), shape=at.y, keepdims=0)
 
 
 @lower.register(pool.AdaptiveAvgPool)
@@ -226,6 +250,22 @@ def _upsample(op: resize.Upsample, at: Lowering) -> Tensor:
     return _resize(at, op.scale, mode, "align_corners" if op.align_corners else "half_pixel", **attributes)
 
 
+@lower.register(resize.Resize)
+def _resize_to(op: resize.Resize, at: Lowering) -> Tensor:
+    mode, curve = _SMOOTH[op.mode]
+    points = "align_corners" if op.align_corners else "half_pixel"
+    how: dict[str, Attribute] = {"mode": mode, "coordinate_transformation_mode": points, "axes": [2, 3]}
+    return at.add("Resize", at.x, None, None, at.ints("sizes", op.size), shape=at.y, **how, **curve)
+
+
+_PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
+@lower.register(resize.Padding)
+def _pad(op: resize.Padding, at: Lowering) -> Tensor:
+    return at.pad(at.x, *op.ends(), _PAD_MODES[op.mode])
+
+
 @lower.register(resize.PixelShuffle)
 def _pixel_shuffle(op: resize.PixelShuffle, at: Lowering) -> Tensor:
     return at.add("DepthToSpace", at.x, shape=at.y, blocksize=op.scale, mode="CRD")
@@ -233,11 +273,12 @@ def _pixel_shuffle(op: resize.PixelShuffle, at: Lowering) -> Tensor:
 
 @lower.register(resize.SpaceToDepth)
 def _space_to_depth(op: resize.SpaceToDepth, at: Lowering) -> Tensor:
-    """ONNX's SpaceToDepth puts the place in the square before the channel; PyTorch after it."""
+    """ONNX's SpaceToDepth is `order=rows`; all three are a transposition."""
     channels, r = at.x.shape[0], op.scale
     _, height, width = at.y
     squares = at.reshape(at.x, (channels, height, r, width, r), "squares")
-    return at.reshape(at.transpose(squares, (0, 1, 3, 5, 2, 4)), at.y)
+    orders = {"channels": (0, 1, 3, 5, 2, 4), "rows": (0, 3, 5, 1, 2, 4), "columns": (0, 5, 3, 1, 2, 4)}
+    return at.reshape(at.transpose(squares, orders[op.order]), at.y)
 
 
 @lower.register(resize.Crop)

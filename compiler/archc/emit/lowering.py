@@ -1,6 +1,6 @@
 """What one layer becomes in ONNX, before it is written as protobuf: operators, tensors, constants.
 
-The operators chosen have a CUDA kernel in ONNX Runtime at opset 18, or at 20 for `Gelu`. Shapes
+The operators chosen have a CUDA kernel in ONNX Runtime at opset 18. Shapes
 have no batch axis, as in `archc.ir`; every tensor but a few has one in front, of any length.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal
 
 from archc.ir import Node, Op, OpError, Shape, Weight
 
-Dtype = Literal["float32", "int64"]
+Dtype = Literal["float32", "int64", "bool"]
 Attribute = int | float | str | list[int]
 
 LARGEST_TABLE = 2**24
@@ -33,9 +33,9 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Parameter:
-    """A weight of the layer, under sizes that may add axes of length 1 to those in the file."""
+    """A weight by its full name, under sizes that may add axes of length 1 to those in the file."""
 
-    weight: Weight
+    name: str
     shape: Shape
 
 
@@ -102,12 +102,20 @@ class Lowering:
     def weight(self, name: str, shape: Shape | None = None) -> Parameter:
         """A weight of the layer, by the name it has in the layer."""
         weight = next(weight for weight in self.node.weights if weight.name == name)
-        return Parameter(weight, weight.shape if shape is None else shape)
+        return self._parameter(weight, weight.shape if shape is None else shape)
 
     def along_channels(self, name: str) -> Parameter:
         """A weight with one number a channel, shaped so that it meets the channels of the input."""
         (channels,) = self.weight(name).shape
         return self.weight(name, (channels, *(1 for _ in self.x.shape[1:])))
+
+    def own(self) -> Parameter:
+        """The one weight of a bare layer, by whatever name it has."""
+        (weight,) = self.node.weights
+        return self._parameter(weight, weight.shape)
+
+    def _parameter(self, weight: Weight, shape: Shape) -> Parameter:
+        return Parameter(self.node.tensor(weight), shape)
 
     def owns(self, name: str) -> bool:
         """Whether the layer has a weight of this name."""
@@ -164,6 +172,23 @@ class Lowering:
         shape = (*x.shape[: first_axis - 1], *sides, *x.shape[first_axis - 1 + len(sides) :])
         bounds = self.ints("begin", begin), self.ints("end", end), self.ints("axes", axes)
         return self.add("Slice", x, *bounds, shape=shape)
+
+    def constant(self, kind: str, *inputs: Operand, shape: Shape, dtype: Dtype = "float32", **how: Attribute) -> Tensor:
+        """Records an operator on weights and constants alone, whose result has no batch axis."""
+        return self.record(kind, inputs, Tensor(shape, dtype, batch=False), how)
+
+    def linear(self, x: Tensor, matrix: str, bias: str) -> Tensor:
+        """A matrix applied to the last axis, and a bias where the layer owns one of that name."""
+        weight = self.weight(matrix)
+        rows, columns = weight.shape
+        upright = self.constant("Transpose", weight, shape=(columns, rows), perm=[1, 0])
+        shape = (*x.shape[:-1], rows)
+        product = self.add("MatMul", x, upright, shape=shape)
+        return self.add("Add", product, self.weight(bias), shape=shape) if self.owns(bias) else product
+
+    def choose(self, x: Tensor, axis: int, index: int) -> Tensor:
+        """One place of an axis (counted with the batch), which is gone then."""
+        return self.gather(x, axis, self.ints(f"place{index}", (index,), ()))
 
     def pad(self, x: Tensor, before: tuple[int, int], after: tuple[int, int], mode: str) -> Tensor:
         """A map with rows and columns added: zeros for `constant`, else `reflect` or `edge`."""

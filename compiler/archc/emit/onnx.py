@@ -1,7 +1,7 @@
 """The ONNX model of a network: structure only, its weights in the `.safetensors` file beside it.
 
-Opset 18 and IR 9, which every ONNX Runtime since 2023 runs whole on CUDA; opset 20 where `Gelu`
-occurs. The form is that of inference: layers that act in training only are left out.
+Opset 18 and IR 9, which every ONNX Runtime since 2023 runs whole on CUDA. The form is that of
+inference: layers that act in training only are left out, and so are the side heads of training.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import prod
@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
 # The arms of `lower` register themselves on import.
-from archc.emit import lower_layers, lower_pools  # noqa: F401
+from archc.emit import lower_attention, lower_layers, lower_pools  # noqa: F401
 from archc.emit.lowering import Lowering, Operand, Parameter, Step, Table, Tensor, lower
 from archc.files import FileProblem, reading
 from archc.ir import FLOAT_BYTES, Graph, OpError, Shape, people
@@ -29,15 +29,13 @@ from archc.tensorfile import Layout, WeightsError, refuse_devices
 from archc.weights import DIGEST_KEY, FILE_KEY, verify_header
 
 OPSET = 18
-OPSET_OF = {"Gelu": 20}
-"""Operators that came later than OPSET."""
 IR_VERSION = 9
 BATCH = "N"
 INPUT, OUTPUT = "input", "output"
 LARGEST_MODEL = 64 * 2**20
 """Bytes of the largest model that is read; those that archc writes hold no weights."""
 
-_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
+_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "bool": onnx.TensorProto.BOOL}
 _SHOWN_NUMBERS = 8
 
 
@@ -48,29 +46,29 @@ def emit(
 
     Input `input` and output `output` (probabilities, where the network ends in soft-max) have a
     first axis `N` of any length, and so has every value between; each has its shape written down.
-    A node is named after its layer, `features.0`; where a layer becomes several, `features.0/Pad`
-    and so on. Initializers have the names of the `state_dict`. `metadata` is added to what the
-    model says of itself. Raises OpError A0403 for a network that ONNX cannot express for its size.
+    Several outputs have the names of their branches, in the order of the text. A node is named
+    after its layer, `features.0`; where a layer becomes several, `features.0/Pad` and so on.
+    Initializers have the names of the `state_dict`. `metadata` is added to what the model says of
+    itself. Raises OpError A0403 for a network that ONNX cannot express for its size.
     """
     if not _is_plain(weights_file):
         raise ValueError(f"the weights lie beside the model: {weights_file!r} is no plain file name")
     _guard_sizes(graph, layout)
     draft = _Draft(layout, weights_file)
-    _fill(draft, graph)
+    results = _fill(draft, graph)
     body = helper.make_graph(
         draft.nodes,
         graph.name,
         [_value_info(INPUT, Tensor(graph.input.shape))],
-        [_value_info(OUTPUT, Tensor(graph.output.shape))],
+        [_value_info(draft.names[result], result) for result in results],
         list(draft.initializers.values()),
         value_info=draft.values,
     )
-    opset = max([OPSET, *(OPSET_OF.get(node.op_type, 0) for node in draft.nodes)])
     own_version = version("archc-nn")
     model = helper.make_model(
         body,
         ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="archc",
         producer_version=own_version,
     )
@@ -91,13 +89,16 @@ class _Draft:
 
     layout: Layout
     weights_file: str
+    taken: set[str] = field(default_factory=set)
+    """Names of the network's ends and of its weights, which no value between the layers can have."""
     names: dict[Tensor, str] = field(default_factory=dict)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     values: list[onnx.ValueInfoProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
 
-def _fill(draft: _Draft, graph: Graph) -> None:
+def _fill(draft: _Draft, graph: Graph) -> list[Tensor]:
+    """Writes every layer, and returns the results of the network, each with a name of its own."""
     start = Tensor(graph.input.shape)
     draft.names[start] = INPUT
     carried = {graph.input: start}
@@ -107,15 +108,28 @@ def _fill(draft: _Draft, graph: Graph) -> None:
         layer = Lowering(node, tuple(carried[value] for value in node.inputs), switches)
         carried[node.output] = lower(node.op, layer)
         layers.append(layer)
-    end = carried[graph.output]
-    if end is start:
-        nothing = Tensor(start.shape)
-        draft.names[nothing] = OUTPUT
-        _write(draft, OUTPUT, OUTPUT, Step("Identity", (start,), (nothing,), {}))
-        return
-    draft.names[end] = OUTPUT
+    owned = {name for name, _, _ in graph.weights()}
+    results: list[Tensor] = []
+    copies: list[Step] = []
+    for name, value in graph.outputs:
+        result = carried[value]
+        if result in draft.names:  # the input itself, or a result that has another name already
+            copies.append(Step("Identity", (result,), (Tensor(result.shape),), {}))
+            (result,) = copies[-1].outputs
+        draft.names[result] = _free(name, owned)
+        results.append(result)
+    draft.taken = {*draft.names.values(), *owned}
     for layer in layers:
-        _write_layer(draft, layer, carried[layer.node.output])
+        _write_layer(draft, layer, carried[layer.node.output], results)
+    for copy in copies:
+        name = draft.names[copy.outputs[0]]
+        _write(draft, name, f"{name}/Identity", copy)
+    return results
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name of a layer for what it yields, unless something else is called so."""
+    return f"{name}/value" if name in taken else name
 
 
 def _unpooled(graph: Graph) -> Iterator[str]:
@@ -126,17 +140,16 @@ def _unpooled(graph: Graph) -> Iterator[str]:
                 yield reference.name
 
 
-def _write_layer(draft: _Draft, layer: Lowering, result: Tensor) -> None:
+def _write_layer(draft: _Draft, layer: Lowering, result: Tensor, results: Sequence[Tensor]) -> None:
     name = layer.node.name
     if result not in draft.names:
-        # The names of the graph's own ends are taken.
-        draft.names[result] = f"{name}/value" if name in (INPUT, OUTPUT) else name
+        draft.names[result] = _free(name, draft.taken)
     for step, step_name in zip(layer.steps, _step_names(name, layer.steps), strict=True):
         for tensor in step.outputs:
             if tensor not in draft.names:
                 draft.names[tensor] = f"{name}/{tensor.role}" if tensor.role else step_name
             _guard(f"a value within `{name}`", tensor.shape)
-            if draft.names[tensor] != OUTPUT:
+            if tensor not in results:
                 draft.values.append(_value_info(draft.names[tensor], tensor))
         _write(draft, name, step_name, step)
 
@@ -167,8 +180,7 @@ def _named(draft: _Draft, layer_name: str, operand: Operand) -> str:
             return ""
         case Tensor():
             return draft.names[operand]
-        case Parameter(weight=weight, shape=shape):
-            name = f"{layer_name}.{weight.name}"
+        case Parameter(name=name, shape=shape):
             draft.initializers[name] = _reference(draft, name, shape)
         case Table(role=role):
             name = f"{layer_name}/{role}"
@@ -205,8 +217,8 @@ def _guard_sizes(graph: Graph, layout: Layout) -> None:
     _guard("the input", graph.input.shape)
     for node in graph.nodes:
         _guard(f"the output of `{node.name}`", node.y)
-        for weight in node.weights:
-            _guard(f"`{node.name}.{weight.name}`", weight.shape)
+    for name, weight, _ in graph.weights():
+        _guard(f"`{name}`", weight.shape)
     _guard("the weights file", (layout.size // FLOAT_BYTES,))
 
 

@@ -1,136 +1,246 @@
-"""The statements of `forward`: what each layer and group makes of `x`, with the shapes as comments.
+"""The statements of `forward`, with the shapes as comments.
 
-A layer and the normalisation and activation after it are one statement, as people write them.
+A layer and the normalisation and activation after it are one statement, as people write them; a
+branch that is one call stands in the sum or the list that it ends in. What runs through the class
+is `x`; a branch beside it is `out`, `gate` or `branch2`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from math import prod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from archc.emit.pycode import Code, Py, Writer, call, fits, flat, plain_name, quoted
-from archc.emit.pytorch_groups import Group, Plan, channels_first
-from archc.emit.pytorch_layers import applied, switched_pool, switched_unpool
-from archc.ir import Graph, Node, Op, Shape
-from archc.ops import layout, norm, pool, random, resize
+from archc.emit.pycode import Code, Py, Writer, fits, flat
+from archc.emit.pytorch_moves import Move
+from archc.emit.pytorch_names import unused, variable_name
+from archc.ir import Node
+from archc.ops import norm, random
+from archc.ops.merge import Concat, Mul
 
-
-@dataclass(frozen=True)
-class _Step:
-    """One assignment of `forward`, or a part of one: what it makes of a value."""
-
-    write: Callable[[Code], Code]
-    before: Shape
-    after: Shape
-    node: Node | None = None
-    target: str = "x"
-
-    @property
-    def comment(self) -> str:
-        return "" if self.before == self.after else channels_first(self.after)
-
-    def then(self, other: _Step) -> _Step:
-        """Both in one expression."""
-        first, second = self.write, other.write
-        return replace(self, write=lambda value: second(first(value)), after=other.after)
+Uses = dict[Move | None, list[Move | None]]
+"""The moves that each value goes into; None is what the class is given, and as a user the end."""
 
 
-def write_forward(out: Writer, graph: Graph, whole: Plan, logits: bool) -> None:
-    """Write the body of `forward`, which ends before a final soft-max if it gives logits."""
-    result = channels_first(graph.output.shape)
-    what = f"logits of N×{result}" if logits else f"N×{result}"
-    out.doc(f"Map a batch of N×{channels_first(graph.input.shape)} to {what}.")
-    steps = list(_composed(_steps(whole.root, whole, "self"), out.depth))
-    for step in steps[:-1]:
-        out.expression(f"{step.target} = ", step.write(Py("x")), comment=step.comment)
-    if steps:
-        out.expression("return ", steps[-1].write(Py("x")), comment=steps[-1].comment)
-    else:
-        out.line("return x")
+def write_statements(
+    out: Writer, moves: Sequence[Move], end: Move | None, kept: dict[Move | None, str]
+) -> tuple[str, Code | None, dict[Move | None, str]]:
+    """Write all statements but the last, which the caller may return.
+
+    Gives the variable that the result is in, or the expression for it, and the variables of the
+    values that are kept for the end, each with the name wished for it.
+    """
+    moves, ends = _composed(moves, [end, *kept], out.depth)
+    end, names = ends[0], dict(zip(ends[1:], kept.values(), strict=True))
+    uses = _uses(moves, ends)
+    inlined = _inlined(moves, uses, out.depth)
+    naming = _Naming(moves, uses, inlined, end, names)
+    for move in moves:
+        if move in inlined:
+            continue
+        code = naming.expression(move)
+        if move is end and move is moves[-1] and not names:
+            return move.comment, code, {}
+        target = naming.assign(move)
+        variable = f"{target}, {move.switches}" if move.switches else target
+        out.expression(f"{variable} = ", code, comment=move.comment)
+    return "", None, naming.variables
 
 
-def _composed(steps: Iterator[_Step], depth: int) -> Iterator[_Step]:
-    """Steps with a layer, its normalisation and its activation in one, as far as a line is long."""
-    current: _Step | None = None
-    for step in steps:
-        if current is not None and _belongs(current, step):
-            both = current.then(step)
-            if fits(f"return {flat(both.write(Py('x')))}", depth, both.comment):
-                current = both
+def _uses(moves: Sequence[Move], ends: Sequence[Move | None]) -> Uses:
+    uses: Uses = {None: [], **{move: [] for move in moves}}
+    for move in moves:
+        for source in dict.fromkeys(move.sources):
+            uses[source].append(move)
+    for end in ends:
+        uses[end].append(None)
+    return uses
+
+
+def _composed(
+    moves: Sequence[Move], ends: Sequence[Move | None], depth: int
+) -> tuple[list[Move], list[Move | None]]:
+    """The moves with a layer, its normalisation and its activation in one, as far as a line is long."""
+    uses = _uses(moves, ends)
+    joined: dict[Move | None, Move | None] = {None: None}
+    done: list[Move] = []
+    last: Node | None = None
+    for move in moves:
+        current = done[-1] if done else None
+        renamed = replace(move, sources=tuple(joined[source] for source in move.sources))
+        alone = current is not None and renamed.sources == (current,) and uses[move.sources[0]] == [move]
+        if alone and current is not None and _belongs(current, last, renamed):
+            both = _both(current, renamed)
+            if fits(f"return {flat(both.write([Py('x')] * len(both.sources)))}", depth, both.comment):
+                done[-1] = both
+                joined[move] = both
+                last = move.node
                 continue
-        if current is not None:
-            yield current
-        current = step
-    if current is not None:
-        yield current
+        done.append(renamed)
+        joined[move] = renamed
+        last = move.node
+    return done, [joined[end] for end in ends]
 
 
-def _belongs(current: _Step, step: _Step) -> bool:
-    """Whether a person would write the step around what is there already."""
-    if current.node is None or step.node is None or not current.node.op.weighted:
+def _both(first: Move, second: Move) -> Move:
+    inner, outer = first.write, second.write
+    label = second.label or first.label
+    return replace(
+        first, write=lambda values: outer([inner(values)]), after=second.after, label=label, call=False, flag=""
+    )
+
+
+def _belongs(current: Move, last: Node | None, move: Move) -> bool:
+    """Whether a person would write a move around what is there already."""
+    if current.node is None or move.node is None or current.switches or current.flag:
         return False
-    attached = step.node.item == current.node.item or step.node.implied != ""
-    return step.node.op.follows or (attached and isinstance(step.node.op, norm.Norm | random.Random))
+    op = move.node.op
+    if current.merge is not None:
+        return op.follows and not isinstance(op, norm.Norm)
+    if not current.node.op.weighted:
+        opens = current.node.op.follows and not _weighted(current.sources[0])
+        return opens and last is not None and last.op.follows and (op.follows or op.weighted)
+    attached = move.node.item == current.node.item or move.node.implied != ""
+    return op.follows or (attached and isinstance(op, norm.Norm | random.Random))
 
 
-def _steps(group: Group, whole: Plan, owner: str) -> Iterator[_Step]:
-    for name, inner in group.members.items():
-        access = _access(group, name, owner)
-        if isinstance(inner, Node):
-            yield from _node_steps(inner, whole, access)
-        elif whole.straight(inner):
-            nodes = list(inner.nodes())
-            before = nodes[0].x
-            flattened = next((node for node in nodes if node.name in whole.flattened), None)
-            if flattened is not None:
-                yield _flatten(before)
-                before = (prod(before),)
-            yield _Step(_calling(access), before, nodes[-1].y)
-        else:
-            yield from _steps(inner, whole, access)
+def _weighted(move: Move | None) -> bool:
+    return move is not None and move.node is not None and move.node.op.weighted
 
 
-def _access(group: Group, name: str, owner: str) -> str:
-    if group.path:
-        return f"{owner}[{quoted(name)}]"
-    return f"self.{name}" if plain_name(name) else f"self.get_submodule({quoted(name)})"
+def _inlined(moves: Sequence[Move], uses: Uses, depth: int) -> set[Move]:
+    """The branches that stand in the expression of the merge that they end in."""
+    found: set[Move] = set()
+    for merge in moves:
+        if merge.merge is None or merge.flag:
+            continue
+        branches = [source for source in merge.sources if source is not None and uses[source] == [merge]]
+        short = [move for move in branches if len(move.sources) == 1 and not move.switches and not move.flag]
+        if isinstance(merge.merge, Concat):
+            lines = (f"{flat(move.write([Py('branch1')]))}," for move in branches)
+            if len(short) == len(branches) and all(fits(line, depth + 2) for line in lines):
+                found.update(branches)
+            continue
+        short = [move for move in short if move.call]
+        values: list[Code] = [
+            source.write([Py("out")]) if source in short else Py("out")
+            for source in merge.sources
+            if source is not None or True
+        ]
+        if fits(f"return {flat(merge.write(values))}", depth, merge.comment):
+            found.update(short)
+    return found
 
 
-def _node_steps(node: Node, whole: Plan, access: str) -> Iterator[_Step]:
-    shape = whole.arrives(node)
-    if shape != node.x:
-        yield _flatten(node.x)
-    if isinstance(node.op, layout.Identity):
-        return
-    target = "x"
-    write = _calling(access)
-    if isinstance(node.op, pool.MaxPool) and node.name in whole.switches:
-        target = f"x, {whole.switches[node.name]}"
-        write = _pooling(node.op)
-    elif isinstance(node.op, resize.Unpool) and node.op.at is not None:
-        write = _unpooling(node, node.op.at.op, whole.switches[node.op.at.name])
-    elif applied(node.op, shape, Py("x")) is not None:
-        write = _applying(node.op, shape)
-    yield _Step(write, shape, node.y, node, target)
+class _Naming:
+    """The variables of a `forward`: which value is in which, and when its name is free again."""
+
+    def __init__(
+        self, moves: Sequence[Move], uses: Uses, inlined: set[Move], end: Move | None, kept: dict[Move | None, str]
+    ) -> None:
+        self.uses = uses
+        self.inlined = inlined
+        self.kept = kept
+        self.variables: dict[Move | None, str] = {None: "x"}
+        self.place = {move: number for number, move in enumerate(moves)}
+        self.place[None] = -1
+        self.late = len(moves)
+        self.meets = self._meeting_points(moves)
+        self.branch_names: dict[tuple[Move, int], str] = {}
+
+    def _meeting_points(self, moves: Sequence[Move]) -> dict[Move | None, Move | None]:
+        """For each value, the first one that everything made of it goes into; None for the end."""
+        meets: dict[Move | None, Move | None] = {}
+        for move in (*reversed(moves), None):
+            users = self.uses[move]
+            point = users[0] if users else None
+            for user in users[1:]:
+                point = self._common(point, user, meets)
+            meets[move] = point
+        return meets
+
+    def _common(
+        self, left: Move | None, right: Move | None, meets: dict[Move | None, Move | None]
+    ) -> Move | None:
+        while left is not right:
+            if left is None or right is None:
+                return None
+            if self.place[left] < self.place[right]:
+                left = meets[left]
+            else:
+                right = meets[right]
+        return left
+
+    def expression(self, move: Move) -> Code:
+        """What a move makes, of the variables and of the branches that stand in it."""
+        values: list[Code] = [
+            self.expression(source) if source is not None and source in self.inlined else Py(self.variables[source])
+            for source in move.sources
+        ]
+        return move.write(values)
+
+    def assign(self, move: Move) -> str:
+        """The variable that a move's value goes into."""
+        wish = self._wish(move)
+        busy = {
+            name for value, name in self.variables.items() if value is not move and self._needed(value, after=move)
+        }
+        name = wish if wish not in busy else "out" if wish == "x" and "out" not in busy else unused(wish, busy)
+        self.variables = {value: each for value, each in self.variables.items() if each != name}
+        self.variables[move] = name
+        return name
+
+    def _needed(self, value: Move | None, after: Move) -> bool:
+        return any(self._read_at(user) > self.place[after] for user in self.uses[value])
+
+    def _read_at(self, user: Move | None) -> int:
+        """When a user reads its values: that of a branch which stands in a merge, with the merge."""
+        if user is None:
+            return self.late
+        if user in self.inlined:
+            return max(self._read_at(other) for other in self.uses[user])
+        return self.place[user]
+
+    def _wish(self, move: Move) -> str:
+        if move in self.kept and self.kept[move]:
+            return variable_name(self.kept[move])
+        if self._far(move):
+            return variable_name(move.label)
+        return self._role(move)
+
+    def _far(self, move: Move | None) -> bool:
+        """Whether a value has a label and is called for by it: by a merge that other things lead to as well."""
+        if move is None or not move.label or len(self.uses[move]) < 2:
+            return False
+        return any(user is not None and user.merge is not None for user in self.uses[move])
+
+    def _role(self, move: Move) -> str:
+        current: Move | None = move
+        while current is not None:
+            users = self.uses[current]
+            if len(users) > 1:
+                current = self.meets[current]
+                continue
+            user = users[0] if users else None
+            if user is None:
+                return "x"
+            others = [source for source in user.sources if source is not current]
+            if user.merge is None or all(self._far(other) for other in others):
+                current = user
+                continue
+            return self._branch(user, current)
+        return "x"
+
+    def _branch(self, merge: Move, value: Move) -> str:
+        """The name of a branch of a merge."""
+        single = [source for source in merge.sources if source is not None and self.uses[source] == [merge]]
+        if len([source for source in single if source not in self.inlined]) == 1:
+            return "gate" if isinstance(merge.merge, Mul) else "out"
+        if value.label and value.label.isidentifier() and len(value.label) < 12:
+            return variable_name(value.label, otherwise="branch")
+        return f"branch{single.index(value) + 1}"
 
 
-def _flatten(before: Shape) -> _Step:
-    return _Step(lambda value: call("torch.flatten", value, 1), before, (prod(before),))
-
-
-def _calling(module: str) -> Callable[[Code], Code]:
-    return lambda value: call(module, value)
-
-
-def _applying(op: Op, shape: Shape) -> Callable[[Code], Code]:
-    return lambda value: applied(op, shape, value) or value
-
-
-def _pooling(op: pool.MaxPool) -> Callable[[Code], Code]:
-    return lambda value: switched_pool(op, value)
-
-
-def _unpooling(node: Node, op: Op, switches: str) -> Callable[[Code], Code]:
-    assert isinstance(op, pool.MaxPool), f"{node.name} unpools through a {op.spelling}"
-    return lambda value: switched_unpool(op, node.y, value, switches)
+def read_all(moves: Sequence[Move]) -> Iterator[Move | None]:
+    """Every value that a move reads."""
+    for move in moves:
+        yield from move.sources

@@ -6,15 +6,16 @@ One arm per op, and a table for those without arguments. Names without a dot are
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import singledispatch
 from math import prod
 
-from archc.emit.pycode import Brackets, Code, Item, Py, call, flat
-from archc.ir import Op, Pair, Shape
-from archc.ops import conv, dense, layout, norm, pointwise, pool, random, resize
+from archc.emit.pycode import Brackets, Code, Item, Py, call, flat, literal
+from archc.ir import Op, Pair, Shape, channels
+from archc.ops import attention, conv, dense, layout, norm, pointwise, pool, random, resize, sequence
 
 TRAINING = Py("self.training")
 
@@ -47,12 +48,10 @@ PLAIN: dict[type[Op], Layer] = {
     pointwise.Softplus: Layer("nn.Softplus", "F.softplus"),
     pointwise.Sigmoid: Layer("nn.Sigmoid", "torch.sigmoid"),
     pointwise.Tanh: Layer("nn.Tanh", "torch.tanh"),
-    pointwise.SoftMax: Layer("nn.Softmax", "F.softmax", named={"dim": 1}),
-    pointwise.LogSoftMax: Layer("nn.LogSoftmax", "F.log_softmax", named={"dim": 1}),
-    pool.GlobalAvgPool: Layer("nn.AdaptiveAvgPool2d", "F.adaptive_avg_pool2d", (1,)),
-    pool.GlobalMaxPool: Layer("nn.AdaptiveMaxPool2d", "F.adaptive_max_pool2d", (1,)),
     layout.Flatten: Layer("nn.Flatten", "torch.flatten", more=(1,)),
     layout.Identity: Layer("nn.Identity"),
+    sequence.Tokens: Layer("Tokens"),
+    sequence.Transpose: Layer("Transpose"),
 }
 
 
@@ -69,6 +68,13 @@ def applied(op: Op, x: Shape, value: Code) -> Code | None:
     if not spelling.function:
         return None
     return call(spelling.function, value, *spelling.args, *spelling.more, **spelling.named)
+
+
+def operand(value: Code) -> str:
+    """An expression as a dot or an operator may follow it: a sum or a product in parentheses."""
+    text = flat(value)
+    loose = isinstance(ast.parse(text, mode="eval").body, ast.BinOp | ast.UnaryOp)
+    return f"({text})" if loose else text
 
 
 def side(pair: Pair) -> int | Pair:
@@ -110,8 +116,8 @@ def _(op: dense.FC, x: Shape) -> Layer:
 
 @layer.register
 def _(op: dense.Linear, x: Shape) -> Layer:
-    name = "nn.Linear" if len(x) == 1 else "ChannelLinear"
-    return Layer(name, args=(x[0], op.channels), named={} if op.bias else {"bias": False})
+    name = "ChannelLinear" if len(x) == 3 else "nn.Linear"
+    return Layer(name, args=(channels(x), op.channels), named={} if op.bias else {"bias": False})
 
 
 def _window(op: pool.Pool, ceil: bool = False) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -140,6 +146,28 @@ def _(op: pool.AvgPool, x: Shape) -> Layer:
 def _(op: pool.MedianPool, x: Shape) -> Layer:
     named: dict[str, object] = {"padding": op.pad} if op.pad != (0, 0) else {}
     return Layer("MedianPool2d", args=(op.kernel,), named={"stride": op.steps(), **named})
+
+
+@layer.register
+def _(op: pool.GlobalAvgPool, x: Shape) -> Layer:
+    return Layer("TokenMean") if len(x) == 2 else Layer("nn.AdaptiveAvgPool2d", "F.adaptive_avg_pool2d", (1,))
+
+
+@layer.register
+def _(op: pool.GlobalMaxPool, x: Shape) -> Layer:
+    return Layer("TokenMax") if len(x) == 2 else Layer("nn.AdaptiveMaxPool2d", "F.adaptive_max_pool2d", (1,))
+
+
+@layer.register(pool.ChannelAvgPool)
+@layer.register(pool.ChannelMaxPool)
+def _(op: pool.ChannelPool, x: Shape) -> Layer:
+    name = "ChannelAvgPool" if isinstance(op, pool.ChannelAvgPool) else "ChannelMaxPool"
+    return Layer(name, args=(op.run(x),), named=_dim(x))
+
+
+def _dim(x: Shape) -> dict[str, object]:
+    """Where the channels are, if it is not the first axis after the batch."""
+    return {"dim": 2} if len(x) == 2 else {}
 
 
 @layer.register
@@ -173,18 +201,44 @@ def _(op: resize.Upsample, x: Shape) -> Layer:
 
 
 @layer.register
+def _(op: resize.Resize, x: Shape) -> Layer:
+    named = {"size": op.size, "mode": op.mode, **({"align_corners": True} if op.align_corners else {})}
+    return Layer("nn.Upsample", "F.interpolate", named=named)
+
+
+@layer.register
+def _(op: resize.Padding, x: Shape) -> Layer:
+    (top, left), (bottom, right) = op.ends()
+    name = {"zeros": "nn.ZeroPad2d", "reflect": "nn.ReflectionPad2d", "replicate": "nn.ReplicationPad2d"}[op.mode]
+    sides = (left, right, top, bottom)
+    return Layer(name, args=(sides[0] if len(set(sides)) == 1 else sides,))
+
+
+@layer.register
 def _(op: resize.PixelShuffle, x: Shape) -> Layer:
     return Layer("nn.PixelShuffle", "F.pixel_shuffle", (op.scale,))
 
 
 @layer.register
 def _(op: resize.SpaceToDepth, x: Shape) -> Layer:
-    return Layer("nn.PixelUnshuffle", "F.pixel_unshuffle", (op.scale,))
+    if op.order == "channels":
+        return Layer("nn.PixelUnshuffle", "F.pixel_unshuffle", (op.scale,))
+    return Layer("SpaceToDepth", args=(op.scale,), named={"by_columns": True} if op.order == "columns" else {})
 
 
 @layer.register
 def _(op: resize.Crop, x: Shape) -> Layer:
     return Layer("Crop2d", args=op.size)
+
+
+@layer.register
+def _(op: pointwise.SoftMax, x: Shape) -> Layer:
+    return Layer("nn.Softmax", "F.softmax", named={"dim": 1, **_dim(x)})
+
+
+@layer.register
+def _(op: pointwise.LogSoftMax, x: Shape) -> Layer:
+    return Layer("nn.LogSoftmax", "F.log_softmax", named={"dim": 1, **_dim(x)})
 
 
 @layer.register
@@ -225,12 +279,28 @@ def _(op: norm.BatchNorm, x: Shape) -> Layer:
 @layer.register
 def _(op: norm.LayerNorm, x: Shape) -> Layer:
     name = "LayerNorm2d" if len(x) == 3 else "nn.LayerNorm"
-    return Layer(name, args=(x[0],), named={} if op.eps == 1e-5 else {"eps": op.eps})
+    return Layer(name, args=(channels(x),), named={} if op.eps == 1e-5 else {"eps": op.eps})
 
 
 @layer.register
 def _(op: norm.GroupNorm, x: Shape) -> Layer:
     return Layer("nn.GroupNorm", args=(op.groups, x[0]), named={} if op.eps == 1e-5 else {"eps": op.eps})
+
+
+@layer.register
+def _(op: norm.InstanceNorm, x: Shape) -> Layer:
+    named: dict[str, object] = {} if op.eps == 1e-5 else {"eps": op.eps}
+    return Layer("nn.InstanceNorm2d", args=(x[0],), named=named | ({"affine": True} if op.affine else {}))
+
+
+@layer.register
+def _(op: norm.GRN, x: Shape) -> Layer:
+    return Layer("GlobalResponseNorm", args=(x[0],), named={} if op.eps == 1e-6 else {"eps": op.eps})
+
+
+@layer.register
+def _(op: norm.L2Norm, x: Shape) -> Layer:
+    return Layer("L2Norm", "F.normalize", named=_dim(x) | ({} if op.eps == 1e-12 else {"eps": op.eps}))
 
 
 @layer.register
@@ -244,6 +314,16 @@ def _(op: norm.LRN, x: Shape) -> Layer:
 @layer.register
 def _(op: random.Dropout, x: Shape) -> Layer:
     return Layer("nn.Dropout", "F.dropout", (op.rate,), more=(TRAINING,))
+
+
+@layer.register
+def _(op: random.ChannelDropout, x: Shape) -> Layer:
+    return Layer("nn.Dropout2d", "F.dropout2d", (op.rate,), more=(TRAINING,))
+
+
+@layer.register
+def _(op: random.StochasticDepth, x: Shape) -> Layer:
+    return Layer("StochasticDepth", args=(op.rate,))
 
 
 @layer.register
@@ -271,12 +351,64 @@ def _(op: layout.Shuffle, x: Shape) -> Layer:
 
 @layer.register
 def _(op: layout.Part, x: Shape) -> Layer:
-    return Layer("Part", args=(op.index - 1,), named={"of": op.of})
+    return Layer("Part", args=(op.index - 1,), named={"of": op.of, **_dim(x)})
+
+
+@layer.register
+def _(op: layout.Slice, x: Shape) -> Layer:
+    return Layer("Slice", args=op.bounds(x), named=_dim(x))
+
+
+@layer.register
+def _(op: layout.Multiply, x: Shape) -> Layer:
+    return Layer("Multiply", args=(op.by,), named={"plus": op.plus} if op.plus else {})
 
 
 @layer.register
 def _(op: layout.Scale, x: Shape) -> Layer:
-    return Layer("Scale", args=(x[0],), named={} if op.init == 1 else {"init": op.init})
+    (weight,) = op.weights(x)
+    return Layer("Scale", args=weight.shape, named={} if op.init == 1 else {"init": op.init})
+
+
+@layer.register
+def _(op: layout.Offset, x: Shape) -> Layer:
+    (weight,) = op.weights(x)
+    return Layer("Offset", args=weight.shape, named={} if op.init == 0 else {"init": op.init})
+
+
+@layer.register
+def _(op: sequence.ToMap, x: Shape) -> Layer:
+    return Layer("ToMap", args=op.size)
+
+
+@layer.register
+def _(op: sequence.ClassToken, x: Shape) -> Layer:
+    return Layer("ClassToken", args=(x[1],))
+
+
+@layer.register
+def _(op: sequence.Positions, x: Shape) -> Layer:
+    return Layer("Positions", args=x)
+
+
+@layer.register
+def _(op: sequence.Token, x: Shape) -> Layer:
+    return Layer("TakeToken", args=(op.index - 1,))
+
+
+@layer.register
+def _(op: attention.Attention, x: Shape) -> Layer:
+    named: dict[str, object] = {} if op.bias else {"bias": False}
+    named |= {"dropout": op.dropout} if op.dropout else {}
+    return Layer("SelfAttention", args=(channels(x), op.heads), named=named)
+
+
+@layer.register
+def _(op: attention.WindowAttention, x: Shape) -> Layer:
+    named: dict[str, object] = {"window": op.window_}
+    named |= {} if op.shift == (0, 0) else {"shift": op.shift}
+    named |= {} if op.bias else {"bias": False}
+    return Layer("WindowAttention", args=(x[0], op.heads), named=named)
 
 
 @applied.register
@@ -293,12 +425,65 @@ def _(op: pool.MinPool, x: Shape, value: Code) -> Code:
 @applied.register
 def _(op: resize.Crop, x: Shape, value: Code) -> Code:
     (top, left), (height, width) = op.origin(x), op.size
-    return Py(f"{flat(value)}[:, :, {top}:{top + height}, {left}:{left + width}]")
+    return Py(f"{operand(value)}[:, :, {top}:{top + height}, {left}:{left + width}]")
 
 
 @applied.register
 def _(op: layout.Part, x: Shape, value: Code) -> Code:
-    return Py(f"{flat(value)}.chunk({op.of}, dim=1)[{op.index - 1}]")
+    return Py(f"{operand(value)}.chunk({op.of}, dim={2 if len(x) == 2 else 1})[{op.index - 1}]")
+
+
+@applied.register
+def _(op: layout.Slice, x: Shape, value: Code) -> Code:
+    first, end = op.bounds(x)
+    axes = ":, :, " if len(x) == 2 else ":, "
+    return Py(f"{operand(value)}[{axes}{first or ''}:{'' if end == channels(x) else end}]")
+
+
+@applied.register
+def _(op: layout.Multiply, x: Shape, value: Code) -> Code:
+    match op:
+        case layout.Multiply(by=-1, plus=plus) if plus:
+            return Py(f"{flat(literal(plus))} - {operand(value)}")
+        case layout.Multiply(plus=0):
+            return Py(f"{flat(literal(op.by))} * {operand(value)}")
+    return Py(f"{flat(literal(op.by))} * {operand(value)} + {flat(literal(op.plus))}")
+
+
+@applied.register(pool.GlobalAvgPool)
+@applied.register(pool.GlobalMaxPool)
+def _(op: pool.GlobalPool, x: Shape, value: Code) -> Code:
+    if len(x) == 2:
+        return Py(f"{operand(value)}.{'mean' if isinstance(op, pool.GlobalAvgPool) else 'amax'}(dim=1)")
+    spelling = layer(op, x)
+    return call(spelling.function, value, *spelling.args)
+
+
+@applied.register
+def _(op: resize.Padding, x: Shape, value: Code) -> Code:
+    (top, left), (bottom, right) = op.ends()
+    named = {} if op.mode == "zeros" else {"mode": op.mode}
+    return call("F.pad", value, (left, right, top, bottom), **named)
+
+
+@applied.register
+def _(op: sequence.Tokens, x: Shape, value: Code) -> Code:
+    return Py(f"{operand(value)}.flatten(2).transpose(1, 2)")
+
+
+@applied.register
+def _(op: sequence.ToMap, x: Shape, value: Code) -> Code:
+    return Py(f"{operand(value)}.transpose(1, 2).unflatten(2, {op.size})")
+
+
+@applied.register
+def _(op: sequence.Transpose, x: Shape, value: Code) -> Code:
+    return Py(f"{operand(value)}.transpose(1, 2)")
+
+
+@applied.register
+def _(op: sequence.Token, x: Shape, value: Code) -> Code:
+    return Py(f"{operand(value)}[:, {op.index - 1}]")
 
 
 @applied.register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.ir import Op
-from archc.ops import conv, dense, layout, norm, pointwise, pool, random, resize
+from archc.ops import attention, conv, dense, layout, norm, pointwise, pool, random, resize, sequence
 
 OPS: tuple[type[Op], ...] = (
     conv.Conv,
@@ -18,8 +18,12 @@ OPS: tuple[type[Op], ...] = (
     pool.GlobalMaxPool,
     pool.AdaptiveAvgPool,
     pool.AdaptiveMaxPool,
+    pool.ChannelAvgPool,
+    pool.ChannelMaxPool,
     resize.Unpool,
     resize.Upsample,
+    resize.Resize,
+    resize.Padding,
     resize.PixelShuffle,
     resize.SpaceToDepth,
     resize.Crop,
@@ -43,8 +47,13 @@ OPS: tuple[type[Op], ...] = (
     norm.BatchNorm,
     norm.LayerNorm,
     norm.GroupNorm,
+    norm.InstanceNorm,
     norm.LRN,
+    norm.GRN,
+    norm.L2Norm,
     random.Dropout,
+    random.ChannelDropout,
+    random.StochasticDepth,
     random.Noise,
     random.Mask,
     layout.Flatten,
@@ -52,7 +61,18 @@ OPS: tuple[type[Op], ...] = (
     layout.Identity,
     layout.Shuffle,
     layout.Part,
+    layout.Slice,
+    layout.Multiply,
     layout.Scale,
+    layout.Offset,
+    sequence.Tokens,
+    sequence.ToMap,
+    sequence.Transpose,
+    sequence.ClassToken,
+    sequence.Positions,
+    sequence.Token,
+    attention.Attention,
+    attention.WindowAttention,
 )
 
 CATALOGUE: dict[str, type[Op]] = {spelling.lower(): op for op in OPS for spelling in (op.spelling, *op.aliases)}

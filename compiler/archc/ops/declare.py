@@ -2,7 +2,8 @@
 
 A field made by `whole`, `pair`, `sizes`, `real`, `flag`, `choice` or `reference` is one argument of the
 layer. Fields named in `Op.positional` may be written after dashes, `stride` after a slash, and
-every field but a reference as `name=value` (underscores become dashes).
+every field but a reference as `name=value` (underscores become dashes; one at the end, which keeps a field
+apart from a method of `Op`, is not written).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ _SYNTAX: dict[type[Op], dict[str, Field]] = {}
 def syntax(op: type[Op]) -> dict[str, Field]:
     """The arguments of an op, by the key that people write."""
     if op not in _SYNTAX:
-        _SYNTAX[op] = {name.replace("_", "-"): entry for name, entry in op.declared.items()}
+        _SYNTAX[op] = {_written_key(name): entry for name, entry in op.declared.items()}
     return _SYNTAX[op]
 
 
@@ -159,20 +160,24 @@ def written(op: Op) -> str:
 
 def _shown(op: Op, name: str, keys: dict[str, Field]) -> str:
     value = getattr(op, name)
-    if keys[name.replace("_", "-")].metadata["kind"] == "shape" and len(value) == 2:
+    if keys[_written_key(name)].metadata["kind"] == "shape" and len(value) == 2:
         return "x".join(map(str, value))
     return show(value)
 
 
 def _left_out(op: Op, name: str, keys: dict[str, Field]) -> bool:
     """Whether a trailing dash argument says nothing that its default does not."""
-    entry = keys[name.replace("_", "-")]
+    entry = keys[_written_key(name)]
     return bool(getattr(op, name) == entry.default)
 
 
 def _key(entry: Field) -> str:
     """The name of a field as people write it."""
-    return entry.name.replace("_", "-")
+    return _written_key(entry.name)
+
+
+def _written_key(name: str) -> str:
+    return name.rstrip("_").replace("_", "-")
 
 
 def _default(op: Op, name: str) -> Any:
@@ -231,8 +236,36 @@ def _within(name: str, value: int, least: int) -> None:
 
 
 def need_map(x: Shape, what: str) -> tuple[int, int, int]:
-    """Channels, height and width of a map; raises OpError for a vector."""
+    """Channels, height and width of a map; raises OpError for a vector or a sequence."""
+    if len(x) == 2:
+        raise OpError("A0302", f"{what} needs a map, not {kind(x)}", "`map-HxW` lays a sequence out as a map")
     if len(x) != 3:
-        message = f"{what} needs a map, not a vector of {people(x)}"
-        raise OpError("A0302", message, "`reshape-HxWxC` makes a map of a vector")
+        raise OpError("A0302", f"{what} needs a map, not {kind(x)}", "`reshape-HxWxC` makes a map of a vector")
     return x
+
+
+def need_sequence(x: Shape, what: str) -> tuple[int, int]:
+    """Tokens and channels of a sequence; raises OpError for a map or a vector."""
+    if len(x) == 3:
+        message = f"{what} needs a sequence, not {kind(x)}"
+        raise OpError("A0302", message, "`tokens` makes a sequence of a map, one token for each position")
+    if len(x) != 2:
+        message = f"{what} needs a sequence, not {kind(x)}"
+        raise OpError("A0302", message, "a sequence comes from a map, by `tokens`")
+    return x
+
+
+def refuse_sequence(x: Shape, what: str, help: str) -> None:
+    """Raises OpError for a sequence, where a layer has no meaning for its tokens."""
+    if len(x) == 2:
+        raise OpError("A0302", f"{what} does not act on {kind(x)}", help)
+
+
+def kind(x: Shape) -> str:
+    """A shape in words: `a sequence of 196×768 (tokens × channels)`."""
+    match len(x):
+        case 3:
+            return f"a map of {people(x)}"
+        case 2:
+            return f"a sequence of {people(x)} (tokens × channels)"
+    return f"a vector of {people(x)}"

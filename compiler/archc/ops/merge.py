@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from archc.ir import Op, OpError, Shape, channels, people
 
 
@@ -26,17 +28,19 @@ class Add(Merge):
 
 
 class Mul(Merge):
-    """The product of branches; one of 1×1×C scales the channels of another (squeeze-and-excitation, Hu et al. 2018)."""
+    """The product of branches. One of 1×1×C scales the channels of another (squeeze-and-excitation, Hu et al. 2018),
+    one of H×W×1 its positions (spatial attention, Woo et al. 2018).
+    """
 
     spelling = "mul"
     stem = "mul"
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        largest = max(inputs, key=lambda shape: (len(shape), shape[1:]))
+        largest = max(inputs, key=lambda shape: (len(shape), prod(shape)))
         for other in inputs:
-            if other != largest and not (len(largest) == 3 and other == (largest[0], 1, 1)):
-                message = f"`mul` multiplies equal shapes, or H×W×C by 1×1×C, not {people(largest)} and {people(other)}"
-                raise OpError("A0310", message)
+            if other != largest and not _scales(other, largest):
+                message = f"`mul` does not multiply {people(largest)} by {people(other)}"
+                raise OpError("A0310", message, "branches have equal shapes; 1×1×C or H×W×1 scale H×W×C")
         return largest
 
 
@@ -55,6 +59,10 @@ class Concat(Merge):
                 )
         total = sum(channels(shape) for shape in inputs)
         return (*first[:-1], total) if len(first) == 2 else (total, *first[1:])
+
+
+def _scales(other: Shape, whole: Shape) -> bool:
+    return len(whole) == 3 and other in ((whole[0], 1, 1), (1, *whole[1:]))
 
 
 def _sides(shape: Shape) -> Shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.ir import Constant, Op, OpError, Shape, Weight
-from archc.ops.declare import flag, real
+from archc.ops.declare import flag, real, refuse_sequence
 
 
 class Activation(Op):
@@ -131,6 +131,11 @@ class PRelu(Activation):
 
     init: float = real(0.25, least=-1e30)
     shared: bool = flag(False)
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        if not self.shared:
+            refuse_sequence(inputs[0], "a slope for each channel", "`prelu shared=yes` has one slope for all")
+        return inputs[0]
 
     def weights(self, x: Shape) -> tuple[Weight, ...]:
         return (Weight("weight", (1 if self.shared else x[0],), Constant(self.init)),)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archc.ir import Op, OpError, Pair, Shape, Window
-from archc.ops.declare import flag, need_map, pair
+from archc.ir import Op, OpError, Pair, Shape, Window, channels
+from archc.ops.declare import flag, need_map, pair, whole
 from archc.ops.window import slide_map
 
 
@@ -36,7 +36,7 @@ class Pool(Op):
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         x = inputs[0]
-        channels, _, _ = need_map(x, "pooling")
+        count, _, _ = need_map(x, "pooling")
         window = self.window(x)
         if any(2 * pad > kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
             raise OpError(
@@ -44,7 +44,7 @@ class Pool(Op):
                 f"pad={self.pad[0]}x{self.pad[1]} is more than half of the {self.kernel[0]}×{self.kernel[1]} window",
                 "a window that sees only padding has no value; pad less",
             )
-        return (channels, *slide_map(x, window))
+        return (count, *slide_map(x, window))
 
 
 class MaxPool(Pool):
@@ -86,25 +86,28 @@ class MedianPool(Pool):
 
 
 class GlobalPool(Op):
-    """A whole channel becomes one number: H×W×C to 1×1×C."""
+    """A whole channel becomes one number: a map H×W×C to 1×1×C, a sequence L×C to a vector C."""
 
     stem = "pool"
     family = "pool"
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        channels, _, _ = need_map(inputs[0], "global pooling")
-        return channels, 1, 1
+        x = inputs[0]
+        if len(x) == 2:
+            return (x[1],)
+        count, _, _ = need_map(x, "global pooling")
+        return count, 1, 1
 
 
 class GlobalAvgPool(GlobalPool):
-    """`global-avgpool`: the mean of each channel."""
+    """`global-avgpool`: the mean of each channel, over all positions or tokens."""
 
     spelling = "global-avgpool"
     aliases = ("gap",)
 
 
 class GlobalMaxPool(GlobalPool):
-    """`global-maxpool`: the largest value of each channel."""
+    """`global-maxpool`: the largest value of each channel, over all positions or tokens."""
 
     spelling = "global-maxpool"
 
@@ -122,8 +125,8 @@ class AdaptivePool(Op):
     size: Pair = pair()
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        channels, _, _ = need_map(inputs[0], "adaptive pooling")
-        return (channels, *self.size)
+        count, _, _ = need_map(inputs[0], "adaptive pooling")
+        return (count, *self.size)
 
 
 class AdaptiveAvgPool(AdaptivePool):
@@ -136,3 +139,40 @@ class AdaptiveMaxPool(AdaptivePool):
     """`adaptive-maxpool-7`: the largest values, 7×7 of them, whatever arrives."""
 
     spelling = "adaptive-maxpool"
+
+
+class ChannelPool(Op):
+    """The channels at each position become fewer: one of each run of neighbours, or one of them all."""
+
+    stem = "pool"
+    family = "pool"
+    positional = ((), ("of",))
+
+    of: int | None = whole(None)
+
+    def run(self, x: Shape) -> int:
+        """How many neighbouring channels become one."""
+        return channels(x) if self.of is None else self.of
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        x = inputs[0]
+        count, each = channels(x), self.run(x)
+        if count % each:
+            raise OpError("A0303", f"{count} channels do not divide into runs of {each}")
+        return (x[0], count // each) if len(x) == 2 else (count // each, *x[1:])
+
+
+class ChannelAvgPool(ChannelPool):
+    """`channel-avgpool`: the mean of all channels at each position, H×W×C to H×W×1; with `-2` of each two."""
+
+    spelling = "channel-avgpool"
+
+
+class ChannelMaxPool(ChannelPool):
+    """`channel-maxpool`: the largest of all channels at each position (CBAM, Woo et al. 2018).
+
+    `channel-maxpool-2` takes the larger of each two neighbours: maxout (Goodfellow et al. 2013).
+    """
+
+    spelling = "channel-maxpool"
+    aliases = ("maxout",)

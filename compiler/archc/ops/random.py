@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.ir import Op, Shape
-from archc.ops.declare import real
+from archc.ops.declare import need_map, real
 
 
 class Random(Op):
@@ -40,6 +40,34 @@ class Mask(Random):
 
     spelling = "mask"
     stem = "mask"
+    positional = (("rate",),)
+
+    rate: float = real(least=0, most=1, open_end=True)
+
+
+class ChannelDropout(Random):
+    """`channel-dropout-0.2`: dropout of whole channels (Tompson et al. 2015)."""
+
+    spelling = "channel-dropout"
+    aliases = ("spatial-dropout",)
+    stem = "dropout"
+    positional = (("rate",),)
+
+    rate: float = real(least=0, most=1, open_end=True)
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        need_map(inputs[0], "dropout of whole channels")
+        return inputs[0]
+
+
+class StochasticDepth(Random):
+    """`stochastic-depth-0.2`: the whole value of an example becomes zero with this probability, and
+    is scaled up otherwise (Huang et al. 2016). It stands at the end of a residual branch.
+    """
+
+    spelling = "stochastic-depth"
+    aliases = ("drop-path",)
+    stem = "stochastic_depth"
     positional = (("rate",),)
 
     rate: float = real(least=0, most=1, open_end=True)

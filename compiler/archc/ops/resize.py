@@ -80,6 +80,50 @@ class Upsample(Op):
         return channels, height * self.scale[0], width * self.scale[1]
 
 
+class Resize(Op):
+    """`resize-65x65`: interpolation to a map of this size, larger or smaller, at half-pixel centres.
+
+    `align-corners=yes` maps corner to corner instead.
+    """
+
+    spelling = "resize"
+    stem = "resize"
+    family = "pool"
+    positional = (("size",),)
+
+    size: Pair = pair()
+    mode: str = choice("bilinear", "bicubic")
+    align_corners: bool = flag(False)
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        channels, _, _ = need_map(inputs[0], "interpolation")
+        return (channels, *self.size)
+
+
+class Padding(Op):
+    """`padding-1`: rows and columns added on every side; `padding-0 far=1` adds them below and at the right only."""
+
+    spelling = "padding"
+    stem = "padding"
+    positional = (("near",),)
+
+    near: Pair = pair(least=0)
+    far: Pair | None = pair(None, least=0, word="same")
+    mode: str = choice("zeros", "reflect", "replicate")
+
+    def ends(self) -> tuple[Pair, Pair]:
+        """Rows and columns added above and at the left, and those below and at the right."""
+        return self.near, self.near if self.far is None else self.far
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        channels, height, width = need_map(inputs[0], "padding")
+        (top, left), (bottom, right) = self.ends()
+        if self.mode == "reflect" and (max(top, bottom) >= height or max(left, right) >= width):
+            deep = f"{max(top, bottom)}×{max(left, right)}"
+            raise OpError("A0304", f"a map of {height}×{width} cannot be reflected {deep} rows and columns deep")
+        return channels, top + height + bottom, left + width + right
+
+
 class PixelShuffle(Op):
     """`pixelshuffle-2`: r² channels become one of r times the size (Shi et al. 2016)."""
 
@@ -99,7 +143,12 @@ class PixelShuffle(Op):
 
 
 class SpaceToDepth(Op):
-    """`space-to-depth-2`: each r×r square becomes r² channels; undoes `pixelshuffle-2`."""
+    """`space-to-depth-2`: each r×r square becomes r² channels; undoes `pixelshuffle-2`.
+
+    The r² values of one channel stay together. `order=rows` keeps the channels of one place together
+    instead, the places row by row; `order=columns` takes the places column by column, as Swin's patch
+    merging does (Liu et al. 2021).
+    """
 
     spelling = "space-to-depth"
     aliases = ("pixelunshuffle",)
@@ -107,6 +156,7 @@ class SpaceToDepth(Op):
     positional = (("scale",),)
 
     scale: int = whole()
+    order: str = choice("channels", "rows", "columns")
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         channels, height, width = need_map(inputs[0], "space-to-depth")

@@ -29,6 +29,7 @@ def check_weights(build: Build) -> Iterator[Row]:
         return
     build.layout = layout
     faults, count = [], 0
+    in_heads = {layer.name for head in build.said.heads for layer in head.layers}
     for tensor in read_structure(build.model).graph.initializer:
         if not tensor.external_data:
             continue
@@ -38,6 +39,8 @@ def check_weights(build: Build) -> Iterator[Row]:
         begin, length = int(place.get("offset", 0)), int(place.get("length", 0))
         if entry is None:
             faults.append(f"`{tensor.name}` is not in it")
+        elif tensor.name in in_heads or tensor.name.rpartition(".")[0] in in_heads:
+            faults.append(f"the model reads `{tensor.name}` of a head, which is there in training only")
         elif (place["location"], begin, length) != (build.weights.name, layout.offset(tensor.name), entry.bytes):
             faults.append(f"the model reads `{tensor.name}` from another place")
         elif prod(tensor.dims) != prod(entry.shape):
@@ -78,20 +81,26 @@ def _checker_row(build: Build, structure: Any) -> Row:
 def _shapes_row(build: Build, structure: Any) -> Row:
     """Every value's shape: written in the model, inferred from nothing but its input, and said."""
     written = {value.name: _dims(value) for value in structure.graph.value_info}
-    output = build.said.output
+    outputs = build.said.outputs
     bare = onnx.ModelProto()
     bare.CopyFrom(structure)
     del bare.graph.value_info[:]
-    for axis in bare.graph.output[0].type.tensor_type.shape.dim:
-        axis.Clear()
+    for value in bare.graph.output:
+        for axis in value.type.tensor_type.shape.dim:
+            axis.Clear()
     try:
         found_model = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         return Row("ONNX shapes", False, str(error).splitlines()[0])
     found = {value.name: _dims(value) for value in (*found_model.graph.value_info, *found_model.graph.output)}
-    wanted = written | {structure.graph.output[0].name: (BATCH, *output)}
+    ends = [value.name for value in structure.graph.output]
+    wanted = written | dict(zip(ends, ((BATCH, *shape) for _, shape in outputs), strict=False))
     results = [name for node in structure.graph.node for name in node.output if name]
-    faults = [f"`{name}` has no shape" for name in results if name not in wanted]
+    faults = []
+    # The name of a tensor of its own is not free for what a layer yields.
+    if [name.removesuffix("/value") for name in ends] != [name for name, _ in outputs]:
+        faults.append(f"the outputs are {', '.join(ends)}, said to be {', '.join(name for name, _ in outputs)}")
+    faults += [f"`{name}` has no shape" for name in results if name not in wanted]
     faults += [
         f"`{name}` is {_shown(found.get(name))}, written as {_shown(dims)}"
         for name, dims in wanted.items()
@@ -104,7 +113,8 @@ def _shapes_row(build: Build, structure: Any) -> Row:
     ]
     if _dims(structure.graph.input[0]) != (BATCH, *build.said.input):
         faults.append(f"the input is {_shown(_dims(structure.graph.input[0]))}, not {people(build.said.input)}")
-    good = f"{len(wanted)} values inferred as written; output {people(output)}"
+    shown = ", ".join(people(shape) for _, shape in outputs)
+    good = f"{len(wanted)} values inferred as written; {'outputs' if len(outputs) > 1 else 'output'} {shown}"
     return row_of("ONNX shapes", faults, good, values=len(wanted))
 
 

@@ -112,7 +112,8 @@ def classify(
     A network that ends in a vector (or in 1×1 maps) classifies: each answer holds the `top` classes,
     named by `classes` or else by a `classes.txt` beside the model. One that ends in maps, or gives
     back as many numbers as it takes, draws: each answer holds their shape and range, and with
-    `output` they are saved there as PNG. `on_step(done, total)` is told after each batch.
+    `output` they are saved there as PNG. Of a network with several results the session says which one
+    is meant (`Session.showing`). `on_step(done, total)` is told after each batch.
     In a folder, files that are no images are skipped and damaged ones listed; a file that was named
     must be readable. Raises PictureProblem, FileProblem, MachineProblem.
     """

@@ -29,18 +29,36 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What the compiler said of a head, which is there in training only."""
+
+    name: str
+    output: Shape
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
 class Expected:
     """What the compiler said of a network."""
 
     network: str
     class_name: str
     input: Shape
-    output: Shape
+    outputs: tuple[tuple[str, Shape], ...]
+    """Every result by its name, in order: `output` where there is only one."""
     layers: tuple[Layer, ...]
+    """Those of the deployed network."""
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def trained(self) -> tuple[Layer, ...]:
+        """All layers, those of the heads included."""
+        return (*self.layers, *(layer for head in self.heads for layer in head.layers))
 
     @property
     def params(self) -> int:
-        return sum(layer.params for layer in self.layers)
+        """With the heads, as the module and the weights file have them."""
+        return sum(layer.params for layer in self.trained)
 
     @property
     def macs(self) -> int:
@@ -61,17 +79,31 @@ def expected(numbers: Graph | Mapping[str, Any]) -> Expected:
 
 
 def _expected(table: Mapping[str, Any]) -> Expected:
-    layers = tuple(
-        Layer(entry["name"], _channels_first(entry["output"]), entry["params"], entry["buffers"], entry["macs"])
-        for entry in table["layers"]
-    )
     network = table["network"]
-    name = table.get("class") or class_name(network)
-    return Expected(network, name, _channels_first(table["input"]), _channels_first(table["output"]), layers)
+    alone = [{"name": "output", "shape": table["output"]}]
+    return Expected(
+        network,
+        table.get("class") or class_name(network),
+        _channels_first(table["input"]),
+        tuple((entry["name"], _channels_first(entry["shape"])) for entry in table.get("outputs", alone)),
+        _layers(table["layers"]),
+        tuple(
+            Head(entry["name"], _channels_first(entry["output"]), _layers(entry["layers"]))
+            for entry in table.get("heads", ())
+        ),
+    )
+
+
+def _layers(entries: list[Mapping[str, Any]]) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(entry["name"], _channels_first(entry["output"]), entry["params"], entry["buffers"], entry["macs"])
+        for entry in entries
+    )
 
 
 def _channels_first(sides: list[int]) -> Shape:
-    return (sides[-1], *sides[:-1])
+    """A shape as PyTorch has it, of one as people write it; tokens come before channels in both."""
+    return tuple(sides) if len(sides) == 2 else (sides[-1], *sides[:-1])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -33,7 +33,7 @@ class MachineProblem(Refusal):
 
     A0711 ONNX Runtime is missing · A0712 CUDA does not work · A0713 too little memory
     A0714 ONNX Runtime failed · A0715 PyTorch is missing · A0716 Pillow is missing
-    A0717 numbers that are not finite came out
+    A0717 numbers that are not finite came out · A0718 several results, and one is wanted
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:
@@ -50,18 +50,40 @@ class Session:
     note: str
     """Why it is not CUDA though that was tried; empty otherwise."""
     input: Shape
-    output: Shape
+    outputs: tuple[tuple[str, Shape], ...]
+    """Every result of the network by its name, in order."""
     batch: int | None
     """How many examples the model takes at once; None for any number."""
     inference: Any
+    result: int = 0
+    """Which of the results `output` and `run` speak of."""
+
+    @property
+    def output(self) -> Shape:
+        return self.outputs[self.result][1]
+
+    def showing(self, name: str) -> Session:
+        """The same session for one result; raises MachineProblem where none or several could be meant."""
+        names = [known for known, _ in self.outputs]
+        if name in names:
+            return replace(self, result=names.index(name))
+        if not name and len(names) == 1:
+            return self
+        listed = ", ".join(names)
+        message = f"`{self.model.stem}` has no result `{name}`" if name else f"`{self.model.stem}` has several results"
+        raise MachineProblem("A0718", message, f"choose one of {listed}, as in `--result {names[0]}`")
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Outputs for N×C×H×W (or N×C) examples. Raises MachineProblem where ONNX Runtime fails."""
+        """The result for N×C×H×W (or N×C) examples. Raises MachineProblem where ONNX Runtime fails."""
+        return self.run_all(batch)[self.result]
+
+    def run_all(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every result, in order; as `run`."""
         try:
-            (result,) = self.inference.run(None, {self.inference.get_inputs()[0].name: batch})
+            results = self.inference.run(None, {self.inference.get_inputs()[0].name: batch})
         except _failures() as error:
             raise MachineProblem("A0714", f"ONNX Runtime failed: {_first_line(error)}", "try a smaller batch") from None
-        return result  # type: ignore[no-any-return]
+        return results  # type: ignore[no-any-return]
 
 
 def open_session(
@@ -147,9 +169,10 @@ def _load(
     if inference.get_providers()[0] != _PROVIDERS[device] or used - {_PROVIDERS[device]}:
         places = ", ".join(sorted(_NAMES.get(name, name) for name in used))
         raise MachineProblem("A0712", f"ONNX Runtime put nodes on {places} instead of {device}")
-    source, result = inference.get_inputs()[0], inference.get_outputs()[0]
+    source = inference.get_inputs()[0]
+    outputs = tuple((result.name, tuple(result.shape[1:])) for result in inference.get_outputs())
     batch = source.shape[0] if isinstance(source.shape[0], int) else None
-    return Session(model, device, note, tuple(source.shape[1:]), tuple(result.shape[1:]), batch, inference)
+    return Session(model, device, note, tuple(source.shape[1:]), outputs, batch, inference)
 
 
 def _no_cuda(ort: Any) -> str:

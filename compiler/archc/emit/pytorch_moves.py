@@ -1,0 +1,162 @@
+"""What `forward` does with each layer, group and merge: the expression for its value, of those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from archc.emit.pycode import Brackets, Code, Item, Py, call, flat
+from archc.emit.pytorch_align import Slot, Unlike
+from archc.emit.pytorch_bare import joined
+from archc.emit.pytorch_frame import Frame, constant
+from archc.emit.pytorch_groups import channels_first
+from archc.emit.pytorch_layers import applied, switched_pool, switched_unpool
+from archc.emit.pytorch_tree import own_tensor
+from archc.emit.pytorch_wiring import INPUT, Step, Wiring
+from archc.ir import Node, Shape
+from archc.ops import pool, resize
+from archc.ops.merge import Add, Concat, Merge, Mul
+
+Write = Callable[[list[Code]], Code]
+
+
+@dataclass(eq=False)
+class Move:
+    """One assignment of `forward`, or a part of one: what it makes of the values of other moves."""
+
+    write: Write
+    sources: tuple[Move | None, ...]
+    """None is what the class is given."""
+    before: Shape | None
+    """The shapes before and after; None where they differ between instances."""
+    after: Shape | None
+    node: Node | None = None
+    switches: str = ""
+    """The variable for the switches that it makes besides."""
+    label: str = ""
+    """What its author called it."""
+    call: bool = False
+    """Whether it is the call of one module."""
+    flag: str = ""
+    """The attribute that says whether an instance has the merge, if some have not."""
+
+    @property
+    def comment(self) -> str:
+        """The shape that it leads to, if that is another one."""
+        return "" if self.before == self.after or self.after is None else channels_first(self.after)
+
+    @property
+    def merge(self) -> Merge | None:
+        """The merge, if it begins with one."""
+        return self.node.op if self.node is not None and isinstance(self.node.op, Merge) else None
+
+
+def moves(
+    frame: Frame, order: Sequence[Step], wiring: Wiring, owned: dict[int, str], flags: dict[int, str]
+) -> tuple[list[Move], dict[int, Move | None]]:
+    """The moves of a class, and the move of each step by its number.
+
+    `owned` says how the module of a step is reached, where it has one; `flags` what tells whether
+    an instance has a merge.
+    """
+    found: list[Move] = []
+    by_step: dict[int, Move | None] = {INPUT: None}
+    for number, step in enumerate(order):
+        sources = tuple(by_step[source] for source in wiring.sources[number])
+        hoisted = _hoisted(frame, step.slot)
+        before = _shape(frame, step.slot, entry=True)
+        if hoisted:
+            flatten = Move(_call("torch.flatten", 1), sources, before, (prod(before),) if before else None)
+            found.append(flatten)
+            sources, before = (flatten,), flatten.after
+        move = Move(
+            write=_writing(frame, step, owned.get(number, "")),
+            sources=sources,
+            before=before,
+            after=_shape(frame, step.slot, entry=False),
+            node=step.node,
+            switches=_switches(frame, step),
+            label=_label(step),
+            call=number in owned and (step.node is None or not own_tensor(step.node)),
+            flag=flags.get(number, ""),
+        )
+        if move.flag:
+            move.write = _perhaps(move.write, move.flag, wiring.sources[number].index(wiring.instead[number]))
+        found.append(move)
+        by_step[number] = move
+    return found, by_step
+
+
+def _call(function: str, *rest: object) -> Write:
+    return lambda values: call(function, *values, *rest)
+
+
+def _perhaps(write: Write, flag: str, instead: int) -> Write:
+    return lambda values: Py(f"{flat(write(values))} if {flag} else {flat(values[instead])}")
+
+
+def _hoisted(frame: Frame, slot: Slot) -> bool:
+    """Whether `forward` flattens a map before it calls a fully connected layer, or the group that begins with one."""
+    found = set()
+    for inner in slot.inners:
+        if inner is not None:
+            nodes = [inner] if isinstance(inner, Node) else list(inner.nodes())
+            own = frame.plan.form(inner) == "sequence" if not isinstance(inner, Node) else True
+            found.add(own and any(node.name in frame.plan.flattened for node in nodes))
+    if len(found) > 1:
+        raise Unlike("a map is flattened in some instances only")
+    return found == {True}
+
+
+def _shape(frame: Frame, slot: Slot, *, entry: bool) -> Shape | None:
+    ends = frame.plan.entry if entry else frame.plan.exit
+    shapes = tuple(ends(inner).shape if inner is not None else None for inner in slot.inners)
+    return next(shape for shape in shapes if shape) if constant(shapes) and not slot.optional else None
+
+
+def _label(step: Step) -> str:
+    """What the author called a step; empty where the name is a number, or made of the kind."""
+    name = next(name for name in step.slot.names if name)
+    node = step.node
+    first = step.slot.first
+    stem = node.op.stem if node is not None else first.block if not isinstance(first, Node) else ""
+    made_up = name.isdecimal() or (bool(stem) and name.removeprefix(stem).isdecimal())
+    return "" if made_up else name
+
+
+def _writing(frame: Frame, step: Step, access: str) -> Write:
+    node = step.node
+    if node is None:
+        return _call(access)
+    op, shape = node.op, frame.plan.arrives(node)
+    if isinstance(op, Merge):
+        return _merging(op, shape)
+    if own_tensor(node):
+        return lambda values: joined(op, shape, values[0], Py(access))
+    if isinstance(op, pool.MaxPool) and node.name in frame.plan.switches:
+        return lambda values: switched_pool(op, values[0])
+    if isinstance(op, resize.Unpool) and op.at is not None:
+        pooling, switches = op.at.op, frame.plan.switches[op.at.name]
+        assert isinstance(pooling, pool.MaxPool), f"{node.name} unpools through a {pooling.spelling}"
+        return lambda values: switched_unpool(pooling, node.y, values[0], switches)
+    if access:
+        return _call(access)
+    return lambda values: applied(op, shape, values[0]) or values[0]
+
+
+def _merging(op: Merge, shape: Shape) -> Write:
+    match op:
+        case Add():
+            return lambda values: Py(" + ".join(map(flat, values)))
+        case Mul():
+            return lambda values: Py(" * ".join(map(flat, values)))
+        case Concat():
+            axis = -1 if len(shape) == 2 else 1
+            return lambda values: call("torch.cat", Brackets("[", tuple(map(Item, values)), "]"), dim=axis)
+    raise AssertionError(f"{op.spelling} is no merge")
+
+
+def _switches(frame: Frame, step: Step) -> str:
+    node = step.node
+    return frame.plan.switches.get(node.name, "") if node is not None and isinstance(node.op, pool.MaxPool) else ""

@@ -1,0 +1,477 @@
+"""Which tensor of a checkpoint becomes which tensor of a network: by name, else by order and shape.
+
+No numbers are looked at here. Names come first, because they say what is meant. Where they do not
+explain everything, the layers that are left on both sides may be paired by their order, but only if
+they pair to the last one. Anything else is refused with a table of what differs: a network is never
+filled in part without the user having said which part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from archc.diagnostics import Diagnostic, Refusal, did_you_mean
+from archc.ir import Shape
+from archc.tensorfile import WeightsError
+
+COUNTER = "num_batches_tracked"
+"""What batch normalisation counts; checkpoints from before PyTorch 0.4.1 have none."""
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+INTEGERS = frozenset({"I64", "I32", "I16", "I8", "U8"})
+WRAPPERS = ("module.", "_orig_mod.")
+"""What `DataParallel` and `torch.compile` put before every name."""
+DEEPEST = 32
+"""Dots in a name that are looked at."""
+MOST_ADVISED = 4
+"""Options that a help line spells out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor without its numbers; dtypes as in safetensors (`F32`, `BF16`, `I64`)."""
+
+    name: str
+    dtype: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The tensors of a network, in `state_dict` order."""
+
+    network: str
+    tensors: tuple[Tensor, ...]
+    resizable: Mapping[str, int]
+    """The output axis of each tensor that belongs to the end of an output or of a head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The tensors of a checkpoint."""
+
+    file: str
+    tensors: tuple[Tensor, ...]
+    ordered: bool
+    """Whether their order is that of the layers; not so in files that are sorted by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What goes where: pairs are (name in the network, name in the checkpoint)."""
+
+    by_name: tuple[tuple[str, str], ...]
+    by_spelling: tuple[tuple[str, str], ...]
+    """Names that are equal but for dots and underscores, as `norm.1.weight` and `norm1.weight`."""
+    by_order: tuple[tuple[str, str], ...]
+    counters: tuple[str, ...]
+    """Counters that the checkpoint lacks, and that begin at 0."""
+    fresh: tuple[str, ...]
+    """Tensors of the network that begin anew."""
+    left: tuple[str, ...]
+    """Tensors of the checkpoint that are not used."""
+    prefix: str = ""
+    """What was taken off every name of the checkpoint."""
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The name in the checkpoint of each tensor of the network that comes from there."""
+        return dict((*self.by_name, *self.by_spelling, *self.by_order))
+
+
+def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Collection[str] = ()) -> Match:
+    """Pair the tensors of a network with those of a checkpoint.
+
+    `fresh` names layers or groups of the network that begin anew, `leave` parts of the checkpoint
+    that are not wanted. Without being named, those begin anew that end an output or a head and
+    differ in the number of outputs alone, and those parts stay behind of which the network has
+    nothing at all. Raises WeightsError with every difference where that does not account for all
+    tensors of both sides, and Refusal for a name that names nothing.
+    """
+    prefix = _wrapper(wanted, given)
+    ours = {tensor.name: tensor for tensor in wanted.tensors}
+    theirs = {tensor.name.removeprefix(prefix): tensor for tensor in given.tensors}
+    anew = _chosen(fresh, ours, "--fresh", wanted.network)
+    behind = _chosen(leave, theirs, "--leave", f"`{given.file}`") | (anew & theirs.keys())
+    work = _Work(
+        wanted,
+        {name: tensor for name, tensor in ours.items() if name not in anew},
+        {name: tensor for name, tensor in theirs.items() if name not in behind},
+    )
+    _pair_names(work)
+    why = _pair_order(work, given.ordered)
+    _begin_counters(work)
+    missing, spare = work.missing(), work.spare()
+    known = {_part(name) for name in ours}
+    related = [name for name in spare if _part(name) in known]
+    if missing or related:
+        _refuse(work, given.file, missing, related if work.paired() else spare, why)
+    used = {name: theirs[name].name for name in theirs}
+
+    def full(pairs: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        return tuple((name, used[pairs[name]]) for name in ours if name in pairs)
+
+    taken = set(work.paired().values())
+    return Match(
+        full(work.named),
+        full(work.spelled),
+        full(work.ordered),
+        tuple(name for name in ours if name in work.counters),
+        tuple(name for name in ours if name in anew or name in work.anew),
+        tuple(tensor.name for name, tensor in theirs.items() if name not in taken),
+        prefix,
+    )
+
+
+def shown(tensor: Tensor) -> str:
+    """`64×3×3×3 F32`."""
+    return f"{'×'.join(map(str, tensor.shape)) or 'one number'} {tensor.dtype}"
+
+
+def gathered(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]:
+    """Names by the shortest dotted names that hold none of the `others`: `layer4`, `fc`."""
+    taken = {prefix for name in others for prefix in _prefixes(name)}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        part = next((prefix for prefix in _prefixes(name) if prefix not in taken), name)
+        found.setdefault(part, []).append(name)
+    return found
+
+
+# Pairing ------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Work:
+    """What has been paired so far; names of the checkpoint are without their wrapper."""
+
+    wanted: Wanted
+    ours: dict[str, Tensor]
+    theirs: dict[str, Tensor]
+    named: dict[str, str] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)
+    ordered: dict[str, str] = field(default_factory=dict)
+    counters: set[str] = field(default_factory=set)
+    anew: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
+    """What stands in the checkpoint for what begins anew."""
+
+    def paired(self) -> dict[str, str]:
+        return {**self.named, **self.spelled, **self.ordered}
+
+    def missing(self) -> list[str]:
+        done = {*self.paired(), *self.counters, *self.anew}
+        return [name for name in self.ours if name not in done]
+
+    def spare(self) -> list[str]:
+        done = {*self.paired().values(), *self.replaced}
+        return [name for name in self.theirs if name not in done]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Tensors whose names differ in the last part alone, the counter left out."""
+
+    name: str
+    tensors: dict[str, Tensor]
+
+
+def _pair_names(work: _Work) -> None:
+    """Pair what has one name, or one name but for separators, and begin resized ends anew."""
+    exact = {name: name for name in work.ours if name in work.theirs}
+    spelled = _respelled(
+        [name for name in work.ours if name not in exact], [name for name in work.theirs if name not in exact]
+    )
+    partners = exact | spelled
+    for layer in _layers(work.ours, counters=True):
+        names = [name for name in _names(layer) if name in partners]
+        pairs = [(work.ours[name], work.theirs[partners[name]]) for name in names]
+        whole = all(name in partners or _is_counter(name) for name in _names(layer))
+        if whole and _resized(pairs, work.wanted.resizable):
+            work.anew.update(names)
+            work.replaced.update(partners[name] for name in names)
+            continue
+        for name, (mine, other) in zip(names, pairs, strict=True):
+            if _same(mine, other):
+                (work.named if name in exact else work.spelled)[name] = partners[name]
+
+
+def _respelled(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Pairs of names that are equal without separators, where no third name is."""
+    sides: list[dict[str, list[str]]] = [{}, {}]
+    for side, names in zip(sides, (ours, theirs), strict=True):
+        for name in names:
+            side.setdefault(_spelling(name), []).append(name)
+    mine, other = sides
+    return {
+        names[0]: other[form][0] for form, names in mine.items() if len(names) == 1 and len(other.get(form, ())) == 1
+    }
+
+
+def _pair_order(work: _Work, ordered: bool) -> str:
+    """Pair the layers that are left on both sides, all of them or none; why not, if there is a reason to tell."""
+    missing, spare = work.missing(), work.spare()
+    if not spare or all(_is_counter(name) for name in missing):
+        return ""
+    ours = _layers({name: work.ours[name] for name in missing})
+    theirs = _layers({name: work.theirs[name] for name in spare})
+    pairs, why = _sequence(ours, theirs, work.wanted.resizable, ordered)
+    if not pairs:
+        return why
+    if not _monotone(work, pairs, ordered):
+        # The same numbers mean other layers, or the layers were declared in another order.
+        pairs, _ = _sequence(_layers(work.ours), _layers(work.theirs), work.wanted.resizable, ordered)
+        if not pairs or any(_skeleton(mine.name) != _skeleton(other.name) for mine, other in pairs):
+            return "by name the layers come in another order than in the network"
+        for found in (work.named, work.spelled, work.anew, work.replaced):
+            found.clear()
+    for mine, other in pairs:
+        _take(work, mine, other)
+    return ""
+
+
+def _sequence(
+    ours: list[_Layer], theirs: list[_Layer], resizable: Mapping[str, int], ordered: bool
+) -> tuple[list[tuple[_Layer, _Layer]], str]:
+    """The layers side by side, or none and the first place where they part."""
+    if len(ours) != len(theirs):
+        return [], f"in order, {len(theirs)} layers of the checkpoint would be left for {len(ours)} of the network"
+    if not ordered:
+        return _unsorted(ours, theirs, resizable)
+    for mine, other in zip(ours, theirs, strict=True):
+        if not _fits(mine, other, resizable):
+            same = mine.name == other.name  # then the table says what differs
+            return [], "" if same else f"in order, `{other.name}` would become `{mine.name}`, and their tensors differ"
+    return list(zip(ours, theirs, strict=True)), ""
+
+
+def _unsorted(
+    ours: list[_Layer], theirs: list[_Layer], resizable: Mapping[str, int]
+) -> tuple[list[tuple[_Layer, _Layer]], str]:
+    """As `_sequence` for a file that is sorted by name: only numbers in the names tell an order."""
+    left = sorted(theirs, key=lambda layer: _numbered(layer.name))
+    pairs = []
+    for mine in ours:
+        able = [other for other in theirs if _fits(mine, other, resizable)]
+        if len({_skeleton(other.name) for other in able}) > 1:
+            names = ", ".join(f"`{other.name}`" for other in able[:3])
+            return [], f"the file is sorted by name, so nothing says which of {names} is `{mine.name}`"
+        other = next((other for other in left if _fits(mine, other, resizable)), None)
+        if other is None:
+            return [], f"no layer of the checkpoint is left that has the tensors of `{mine.name}`"
+        left = [layer for layer in left if layer is not other]
+        pairs.append((mine, other))
+    return pairs, ""
+
+
+def _take(work: _Work, mine: _Layer, other: _Layer) -> None:
+    tensors = [(tensor, other.tensors[kind]) for kind, tensor in mine.tensors.items()]
+    if _resized(tensors, work.wanted.resizable):
+        work.anew.update(_names(mine))
+        work.replaced.update(_names(other))
+    else:
+        work.ordered.update((_join(mine.name, kind), _join(other.name, kind)) for kind in mine.tensors)
+    counters = [_join(layer.name, COUNTER) for layer in (mine, other)]
+    if counters[0] in work.ours and counters[1] in work.theirs:
+        work.ordered[counters[0]] = counters[1]
+
+
+def _begin_counters(work: _Work) -> None:
+    """Counters that the checkpoint lacks begin at 0 where the rest of their layer is there."""
+    filled = {name.rpartition(".")[0] for name in work.paired()}
+    again = {name.rpartition(".")[0] for name in work.anew}
+    for name in work.missing():
+        layer = name.rpartition(".")[0]
+        if _is_counter(name) and layer in again:
+            work.anew.add(name)
+        elif _is_counter(name) and layer in filled:
+            work.counters.add(name)
+
+
+def _monotone(work: _Work, pairs: list[tuple[_Layer, _Layer]], ordered: bool) -> bool:
+    """Whether the pairs, with those already made by name, come in one order on both sides.
+
+    In a file that is sorted by name, the order is that of the numbers in names that are else equal.
+    """
+    made = {mine.name: other.name for mine, other in pairs}
+    for mine, other in work.paired().items():
+        if not _is_counter(mine):
+            made[mine.rpartition(".")[0]] = other.rpartition(".")[0]
+    theirs = [layer.name for layer in _layers(work.theirs)]
+    rank = {name: index for index, name in enumerate(theirs if ordered else sorted(theirs, key=_numbered))}
+    series: dict[str, list[int]] = {}
+    for layer in _layers(work.ours):
+        if layer.name in made:
+            other = made[layer.name]
+            series.setdefault("" if ordered else _skeleton(other), []).append(rank[other])
+    return all(ranks == sorted(ranks) for ranks in series.values())
+
+
+def _fits(mine: _Layer, other: _Layer, resizable: Mapping[str, int]) -> bool:
+    if mine.tensors.keys() != other.tensors.keys():
+        return False
+    pairs = [(tensor, other.tensors[kind]) for kind, tensor in mine.tensors.items()]
+    return all(_same(*pair) for pair in pairs) or _resized(pairs, resizable)
+
+
+def _same(mine: Tensor, other: Tensor) -> bool:
+    return mine.shape == other.shape and _convertible(mine, other)
+
+
+def _convertible(mine: Tensor, other: Tensor) -> bool:
+    return any(mine.dtype in kind and other.dtype in kind for kind in (FLOATS, INTEGERS))
+
+
+def _resized(pairs: list[tuple[Tensor, Tensor]], resizable: Mapping[str, int]) -> bool:
+    """Whether one layer differs in the number of its outputs, and in nothing else."""
+    differ = [(mine, other) for mine, other in pairs if mine.shape != other.shape]
+    return bool(differ) and all(mine.name in resizable and _widened(mine, other, resizable) for mine, other in differ)
+
+
+def _widened(mine: Tensor, other: Tensor, resizable: Mapping[str, int]) -> bool:
+    axis = resizable[mine.name]
+    if len(mine.shape) != len(other.shape) or axis >= len(mine.shape):
+        return False
+    return (*mine.shape[:axis], *mine.shape[axis + 1 :]) == (*other.shape[:axis], *other.shape[axis + 1 :])
+
+
+# Names --------------------------------------------------------------------------------------------
+
+_SEPARATORS = re.compile(r"(?<![0-9])[._]|[._](?![0-9])")
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def _spelling(name: str) -> str:
+    """A name without separators, those between two numbers excepted: `norm.1.weight` is `norm1weight`."""
+    return _SEPARATORS.sub("", name).replace("_", ".")
+
+
+def _skeleton(name: str) -> str:
+    """A name with its numbers taken out."""
+    return _DIGITS.sub("#", name)
+
+
+def _numbered(name: str) -> tuple[str | tuple[int, str], ...]:
+    """A key that sorts names of one skeleton by their numbers, however long these are."""
+    pieces = _DIGITS.split(name)
+    numbers = [(len(digits), digits) for digits in (piece.lstrip("0") for piece in pieces[1::2])]
+    return (_skeleton(name), *numbers)
+
+
+def _part(name: str) -> str:
+    """The outermost part of a network that a tensor lies in, one for `layer1` and `layer2`."""
+    return _skeleton(name.partition(".")[0])
+
+
+def _prefixes(name: str) -> list[str]:
+    """`a`, `a.b`, `a.b.c`."""
+    words = name.split(".", DEEPEST)
+    return [".".join(words[:count]) for count in range(1, len(words) + 1)]
+
+
+def _is_counter(name: str) -> bool:
+    return name.rpartition(".")[2] == COUNTER
+
+
+def _layers(tensors: Mapping[str, Tensor], *, counters: bool = False) -> list[_Layer]:
+    found: dict[str, _Layer] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if counters or kind != COUNTER:
+            found.setdefault(layer, _Layer(layer, {})).tensors[kind] = tensor
+    return list(found.values())
+
+
+def _names(layer: _Layer) -> list[str]:
+    return [_join(layer.name, kind) for kind in layer.tensors]
+
+
+def _join(layer: str, kind: str) -> str:
+    return f"{layer}.{kind}" if layer else kind
+
+
+def _wrapper(wanted: Wanted, given: Given) -> str:
+    """What wrappers put before every name of the checkpoint, and the network has not."""
+    found, grown = "", True
+    while grown:
+        grown = False
+        for wrapper in WRAPPERS:
+            longer = found + wrapper
+            ours = (tensor.name.startswith(longer) for tensor in wanted.tensors)
+            if given.tensors and all(tensor.name.startswith(longer) for tensor in given.tensors) and not any(ours):
+                found, grown = longer, True
+    return found
+
+
+def _chosen(words: Collection[str], names: Collection[str], option: str, where: str) -> set[str]:
+    """The tensors that options name, each by a layer, a group or a tensor."""
+    found: set[str] = set()
+    for word in words:
+        chosen = {name for name in names if name == word or name.startswith(f"{word}.")}
+        if not chosen:
+            known = dict.fromkeys(prefix for name in names for prefix in _prefixes(name))
+            remedy = did_you_mean(word, known) or "give the name of a layer or of a group, as in its tensors' names"
+            raise Refusal([Diagnostic("A0512", f"`{option} {word}`: {where} has no such part", help=remedy)], status=2)
+        found |= chosen
+    return found
+
+
+# What differs -------------------------------------------------------------------------------------
+
+
+def _refuse(work: _Work, file: str, missing: list[str], spare: list[str], why: str) -> NoReturn:
+    network = work.wanted.network
+    lacking = [name for name in missing if name not in work.theirs]
+    unused = [name for name in spare if name not in missing]
+    findings = []
+    for name in missing:
+        if name in work.theirs:
+            findings.append(f"`{name}` is {shown(work.theirs[name])}; {network} needs {shown(work.ours[name])}")
+    for part, tensors in _entries(lacking, work.ours):
+        need = f"{network} needs {shown(tensors[0])}"
+        findings.append(
+            f"`{part}` is missing; {need}" if len(tensors) == 1 else f"`{part}` is missing, {_many(tensors)}"
+        )
+    for part, tensors in _entries(unused, work.theirs):
+        what = shown(tensors[0]) if len(tensors) == 1 else _many(tensors)
+        findings.append(f"`{part}` ({what}) belongs to no layer")
+    count = len(missing) + len(unused)
+    differ = "1 tensor differs" if count == 1 else f"{count:,} tensors differ"
+    message = f"`{file}` does not hold the weights of {network}: {differ}"
+    error = WeightsError("A0504", message, _advice(work, missing, unused, why))
+    error.diagnostics += tuple(Diagnostic("A0504", finding) for finding in findings)
+    raise error
+
+
+def _entries(names: list[str], tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, list[Tensor]]]:
+    """Names with their tensors: those of a part of several layers that differs as a whole are one entry."""
+    chosen = set(names)
+    for part, found in gathered(names, (name for name in tensors if name not in chosen)).items():
+        if len({name.rpartition(".")[0] for name in found}) > 1:
+            yield part, [tensors[name] for name in found]
+        else:
+            yield from ((name, [tensors[name]]) for name in found)
+
+
+def _many(tensors: list[Tensor]) -> str:
+    return f"{len(tensors):,} tensors"
+
+
+def _advice(work: _Work, missing: list[str], unused: list[str], why: str) -> str:
+    """What to do: name the few parts that differ, if the rest is there."""
+    paired = work.paired()
+    if not paired:
+        return why
+    begin = list(gathered(missing, paired))
+    leave = list(gathered(unused, paired.values()))
+    if len(begin) + len(leave) > MOST_ADVISED:
+        return why
+    said = []
+    if begin:
+        said.append(f"{' '.join(f'`--fresh {name}`' for name in begin)} to begin anew what differs")
+    if leave:
+        said.append(f"{' '.join(f'`--leave {name}`' for name in leave)} to do without what the network has not")
+    advice = "if it is meant, say " + " and ".join(said)
+    return f"{why}; {advice}" if why else advice
