@@ -180,10 +180,8 @@ IDIOMS = rows(LANGUAGE, "the papers say", "write (where 64 channels arrive)")
 
 @pytest.mark.parametrize(("idiom", "written"), IDIOMS, ids=[row[0] for row in IDIOMS])
 def test_what_the_papers_say_compiles_as_written(idiom: str, written: str) -> None:
-    (*lines,) = spans(written)
-    text = "\n".join(["input 32x32x64", "left1: conv-3-64 relu", *lines, "conv-3-64"])
-    if not lines[0].startswith("hidden"):
-        text = text.replace("left1", "hidden = none\nleft1")
+    own = [] if written.startswith("`hidden") else ["hidden = none"]
+    text = "\n".join(["input 32x32x64", *own, "left1: conv-3-64 relu", *spans(written), "linear-64"])
     assert archc.loads(text).graph.nodes, idiom
 
 

@@ -517,7 +517,8 @@ def check_shapes(model: onnx.ModelProto, graph: Graph) -> None:
         if node.name in said:
             assert said[node.name] == ("N", *node.y)
     assert dims(model.graph.input[0]) == ("N", *graph.input.shape)
-    assert said["output"] == ("N", *graph.output.shape)
+    for name, value in graph.outputs:
+        assert said[name] == ("N", *value.shape)
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.value_info[:]
@@ -705,7 +706,7 @@ def test_text_shows_the_whole_model_but_no_weights():
         "constant a/pads: int64[8] = 0, 0, 1, 1, 0, 0, 1, 1",
         f"weight a.weight: float32[2, 1, 3, 3] at {start} for 72",
         f"weight a.bias: float32[2] at {start + 72} for 8",
-        "node a/Pad = Padding(input, a/pads) {mode=reflect} -> a/Pad: float32[N, 1, 5, 5]",
+        "node a/Pad = Pad(input, a/pads) {mode=reflect} -> a/Pad: float32[N, 1, 5, 5]",
         "node a/Conv = Conv(a/Pad, a.weight, a.bias) {dilations=[1, 1], group=1, kernel_shape=[3, 3], "
         "pads=[0, 0, 0, 0], strides=[1, 1]} -> a: float32[N, 2, 3, 3]",
         "node b = LeakyRelu(a) {alpha=0.100000001} -> output: float32[N, 2, 3, 3]",

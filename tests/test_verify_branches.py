@@ -1,4 +1,4 @@
-"""`verify` of networks with blocks, heads and several results: against modules written by hand, and against slips in them."""
+"""`verify` of networks with blocks, heads and several results: modules written by hand, and slips in them."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ class Summing(torch.nn.Module):
         self.backwards = backwards
 
     def forward(self, x):
-        parts = [x * 3e6, x / 3, -x * 3e6, x / 7]
+        parts = [x * 300, x / 3, -x * 300, x / 7]
         total = torch.zeros_like(x)
         for part in reversed(parts) if self.backwards else parts:
             total = total + part
@@ -348,8 +348,7 @@ def test_rounding_is_told_from_a_mistake() -> None:
     one, other = Summing(False), Summing(True)
     ours, theirs = (check_values._answers(module, x) for module in (one, other))
     assert check_values._apart(theirs, ours) > check_values.TOLERANCE
-    ok, text, _ = check_values._is_rounding(one, x, ours, theirs)
-    assert ok is (check_values._apart(ours, check_values._answers(one.double(), x.astype(np.float64))) <= 1e-3)
+    assert check_values._is_rounding(one, x, ours, theirs)[0]
     wrong = [result + 0.5 for result in theirs]
     assert not check_values._is_rounding(one, x, ours, wrong)[0]
     assert not check_values._is_rounding(one, x, ours, [result * np.nan for result in theirs])[0]

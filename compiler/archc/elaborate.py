@@ -85,6 +85,8 @@ class _Naming:
     heads: list[Head] = field(default_factory=list)
     head: _OpenHead | None = None
     results: list[tuple[str, Value]] = field(default_factory=list)
+    clashing: int = 0
+    """How many open parts have a name that was taken: all names inside clash too, and are not worth a word."""
 
     def __post_init__(self) -> None:
         self.nodes = self.main
@@ -137,7 +139,7 @@ class _Naming:
                     self.results.append((label.text, value))
 
     def _enter(self, step: Enter) -> None:
-        frame = self.frames[-1]
+        frame, found = self.frames[-1], len(self.complaints.found)
         path = frame.named(step.label.text) if step.label else frame.next(step.stem)
         if step.label:
             self._claim(path, step.label)
@@ -145,6 +147,8 @@ class _Naming:
             self._claim(path, step.span)
         else:
             self.names[path] = step.span
+        if self.clashing or len(self.complaints.found) > found:
+            self.clashing += 1
         arrives = self.values.get(step.maker) if step.maker is not None else None
         self.frames.append(Frame(path, numbered=step.numbers))
         self.open.append(len(self.scopes))
@@ -156,6 +160,7 @@ class _Naming:
 
     def _leave(self, maker: int | None) -> None:
         self.frames.pop()
+        self.clashing = max(0, self.clashing - 1)
         place = self.open.pop()
         scope = self.scopes[place]
         value = self.values.get(maker) if maker is not None else None
@@ -181,6 +186,8 @@ class _Naming:
         reason = refusal(name.rpartition(".")[2]) if isinstance(place, Word) else ""
         if reason:
             self.complaints.say("A0211", reason, span, "choose another name")
+            return
+        if name in self.names and self.clashing:
             return
         if name in self.names:
             note = Note(self.names[name], "the first one")

@@ -6,6 +6,7 @@ it. Mistakes are collected: what fails makes what arrives unknown, which silence
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,8 @@ class _Walk:
     spent: int = 0
     turns: int = 0
     ended: bool = False
+    fresh: bool = False
+    """Whether nothing stands before this in a branch, so that `@name` may."""
     # Equal text means equal layers among the same names, and most networks repeat themselves.
     bound: dict[str, Bound] = field(default_factory=dict)
     kept: dict[tuple[object, ...], dict[str, Bound]] = field(default_factory=dict)
@@ -113,14 +116,13 @@ class _Walk:
         self.layout.bodies.append(body)
         return body
 
-    def rows(self, rows: tuple[Row, ...], *, may_fetch: bool = False) -> None:
+    def rows(self, rows: tuple[Row, ...]) -> None:
         for row in rows:
             for item in self.sheet.pick(row).items:
-                if may_fetch and isinstance(item.body, Fetch):
-                    self.flow = self._fetch(item.body.at)
-                else:
-                    self._item(item)
-                may_fetch = False
+                if not isinstance(item.body, Group | Fetch):
+                    self.fresh = False
+                self._item(item)
+                self.fresh = False
             if row.size is not None:
                 self._check_size(row)
 
@@ -150,7 +152,9 @@ class _Walk:
                 self._turns(item, None, count)
         else:
             self._turns(item, label, count)
-            if label is not None and not isinstance(item.body, Outputs):
+            if isinstance(item.body, Aux) and label is not None:
+                self.labels.heads.add(label.text)
+            elif label is not None and not isinstance(item.body, Outputs):
                 self._mark(label)
 
     def _turns(self, item: Item, label: Word | None, count: int) -> None:
@@ -168,8 +172,10 @@ class _Walk:
                 self._head(item.body, label, item)
             case Outputs():
                 self._outputs(item.body)
+            case Fetch(at=at) if self.fresh:
+                self.flow = self._fetch(at)
             case Fetch(at=at):
-                remedy = "put it first in a branch of `add`, `mul` or `concat`"
+                remedy = "put it first in a branch of `add`, `mul`, `concat` or `outputs`"
                 self.complaints.say("A0122", f"`@{at.text}` would drop what comes before it", item, remedy)
             case _:
                 self.items += 1
@@ -313,7 +319,8 @@ class _Walk:
                 ends.append((row, None))
                 continue
             self.body = self.begin_body("branch" if kind == "concat" else "end")
-            self.rows(rows, may_fetch=True)
+            self.fresh = True
+            self.rows(rows)
             if row.size is not None and rows[0] is not row:
                 self._check_size(row)
             ends.append((row, self.flow))
@@ -457,10 +464,13 @@ class _Walk:
                 continue
             self.flow = start
             self.body = self.begin_body("chain")
+            self.fresh = True
             self._item(items[0])
+            self.fresh = False
             if row.size is not None:
                 self._check_size(row)
-            if self.flow is not None and start is not None and self.flow.maker == start.maker:
+            fetched = isinstance(items[0].body, Fetch)
+            if self.flow is not None and start is not None and self.flow.maker == start.maker and not fetched:
                 self.complaints.say("A0122", "an output without layers", row, "write layers after its label")
             self.layout.steps.append(Result(label, self._maker()))
         self.body, self.flow, self.ended = outer, start, True
@@ -561,6 +571,8 @@ class _Walk:
         try:
             meaning = name_layer(layer)
         except BindError as error:
+            if self.file.broken and re.search(rf"\bblock[ \t]+{re.escape(name)}\b", self.file.source.text):
+                return None  # a block that could not be read, which was said already
             hint = did_you_mean(name, self.sheet.blocks)
             if layer.call is not None:
                 error.error = OpError(

@@ -23,6 +23,9 @@ class Labels:
     inside: dict[str, Labels | None] = field(default_factory=dict)
     """The labels within a labelled group; None for a block, whose inside is its own."""
 
+    heads: set[str] = field(default_factory=set)
+    """Side heads, of which nothing goes on."""
+
     def mark(self, label: str, flow: Flow | None, inner: Labels | None = None) -> None:
         """The end of a labelled item."""
         self.ends[label] = flow
@@ -57,6 +60,8 @@ class Labels:
         while place is not None:
             if dot and first in place.ends and place.inside.get(first) is None:
                 return f"`{first}` has no labels inside that can be seen", "the inside of a block is its own"
+            if first in place.heads:
+                return f"`{first}` is a side head, and nothing of it goes on", "label a layer of the main path"
             known += place.ends
             known += [f"{name}.{label}" for name, inner in place.inside.items() if inner for label in inner.ends]
             place = place.outer

@@ -18,7 +18,7 @@ from archc.ir import Shape
 from archc.tensorfile import WeightsError
 
 COUNTER = "num_batches_tracked"
-"""What batch normalisation counts; checkpoints from before PyTorch 0.4.1 have none."""
+"""What batch normalisation counts."""
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 INTEGERS = frozenset({"I64", "I32", "I16", "I8", "U8"})
 WRAPPERS = ("module.", "_orig_mod.")
@@ -66,8 +66,8 @@ class Match:
     by_spelling: tuple[tuple[str, str], ...]
     """Names that are equal but for dots and underscores, as `norm.1.weight` and `norm1.weight`."""
     by_order: tuple[tuple[str, str], ...]
-    counters: tuple[str, ...]
-    """Counters that the checkpoint lacks, and that begin at 0."""
+    steady: tuple[str, ...]
+    """Whole numbers that the checkpoint lacks and that begin alike in every network: counters, tables of places."""
     fresh: tuple[str, ...]
     """Tensors of the network that begin anew."""
     left: tuple[str, ...]
@@ -95,6 +95,7 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
     theirs = {tensor.name.removeprefix(prefix): tensor for tensor in given.tensors}
     anew = _chosen(fresh, ours, "--fresh", wanted.network)
     behind = _chosen(leave, theirs, "--leave", f"`{given.file}`") | (anew & theirs.keys())
+    behind |= {name for name, tensor in theirs.items() if name.endswith(COUNTER) and not _steady(tensor)}
     work = _Work(
         wanted,
         {name: tensor for name, tensor in ours.items() if name not in anew},
@@ -102,7 +103,7 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
     )
     _pair_names(work)
     why = _pair_order(work, given.ordered)
-    _begin_counters(work)
+    _begin_steady(work)
     missing, spare = work.missing(), work.spare()
     known = {_part(name) for name in ours}
     related = [name for name in spare if _part(name) in known]
@@ -118,7 +119,7 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
         full(work.named),
         full(work.spelled),
         full(work.ordered),
-        tuple(name for name in ours if name in work.counters),
+        tuple(name for name in ours if name in work.steady),
         tuple(name for name in ours if name in anew or name in work.anew),
         tuple(tensor.name for name, tensor in theirs.items() if name not in taken),
         prefix,
@@ -153,7 +154,7 @@ class _Work:
     named: dict[str, str] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
     ordered: dict[str, str] = field(default_factory=dict)
-    counters: set[str] = field(default_factory=set)
+    steady: set[str] = field(default_factory=set)
     anew: set[str] = field(default_factory=set)
     replaced: set[str] = field(default_factory=set)
     """What stands in the checkpoint for what begins anew."""
@@ -162,7 +163,7 @@ class _Work:
         return {**self.named, **self.spelled, **self.ordered}
 
     def missing(self) -> list[str]:
-        done = {*self.paired(), *self.counters, *self.anew}
+        done = {*self.paired(), *self.steady, *self.anew}
         return [name for name in self.ours if name not in done]
 
     def spare(self) -> list[str]:
@@ -172,7 +173,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """Tensors whose names differ in the last part alone, the counter left out."""
+    """Tensors whose names differ in the last part alone."""
 
     name: str
     tensors: dict[str, Tensor]
@@ -185,10 +186,10 @@ def _pair_names(work: _Work) -> None:
         [name for name in work.ours if name not in exact], [name for name in work.theirs if name not in exact]
     )
     partners = exact | spelled
-    for layer in _layers(work.ours, counters=True):
+    for layer in _layers(work.ours, steady=True):
         names = [name for name in _names(layer) if name in partners]
         pairs = [(work.ours[name], work.theirs[partners[name]]) for name in names]
-        whole = all(name in partners or _is_counter(name) for name in _names(layer))
+        whole = all(name in partners or _steady(work.ours[name]) for name in _names(layer))
         if whole and _resized(pairs, work.wanted.resizable):
             work.anew.update(names)
             work.replaced.update(partners[name] for name in names)
@@ -213,7 +214,7 @@ def _respelled(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
 def _pair_order(work: _Work, ordered: bool) -> str:
     """Pair the layers that are left on both sides, all of them or none; why not, if there is a reason to tell."""
     missing, spare = work.missing(), work.spare()
-    if not spare or all(_is_counter(name) for name in missing):
+    if not spare or all(_steady(work.ours[name]) for name in missing):
         return ""
     ours = _layers({name: work.ours[name] for name in missing})
     theirs = _layers({name: work.theirs[name] for name in spare})
@@ -273,13 +274,13 @@ def _take(work: _Work, mine: _Layer, other: _Layer) -> None:
         work.replaced.update(_names(other))
     else:
         work.ordered.update((_join(mine.name, kind), _join(other.name, kind)) for kind in mine.tensors)
-    counters = [_join(layer.name, COUNTER) for layer in (mine, other)]
-    if counters[0] in work.ours and counters[1] in work.theirs:
-        work.ordered[counters[0]] = counters[1]
 
 
-def _begin_counters(work: _Work) -> None:
-    """Counters that the checkpoint lacks begin at 0 where the rest of their layer is there."""
+def _begin_steady(work: _Work) -> None:
+    """Pair the whole numbers of layers that were paired by order; what the checkpoint lacks begins as ever."""
+    for mine, other in {_layer(mine): _layer(other) for mine, other in work.ordered.items()}.items():
+        for name, tensor in work.ours.items():
+            XX
     filled = {name.rpartition(".")[0] for name in work.paired()}
     again = {name.rpartition(".")[0] for name in work.anew}
     for name in work.missing():

@@ -123,20 +123,23 @@ class Plan:
         at = link.target
         if at in self.inner:
             return self.inner[at].entries[link.key]
-        half = self.sizes[at][1] / 2
-        links = self.arriving[at]
-        if len(links) == 1:
-            return half
+        return self.sizes[at][1] / 2 + self.arrivals.get(link, 0.0)
+
+    @cached_property
+    def arrivals(self) -> dict[Link, float]:
+        """How far from the middle of its box a link arrives, where several do: each from the side it comes from."""
         order = {id(lane): number for number, lane in enumerate(self.grid.lanes)}
-        own = order[id(self.grid.parts[at])]
-        heights = {one: order[id(self.comes_by(one))] - own for one in links}
-        before = sorted((one for one in links if heights[one] < 0), key=lambda one: -heights[one])
-        after = sorted((one for one in links if heights[one] > 0), key=lambda one: heights[one])
-        for side, sign in ((before, -1), (after, 1)):
-            if link in side:
-                step = min(12.0, (half - 4) / len(side))
-                return half + sign * step * (side.index(link) + 1)
-        return half
+        found = {}
+        for at, links in self.arriving.items():
+            if at in self.inner or at not in self.sizes or len(links) == 1:
+                continue
+            own = order[id(self.grid.parts[at])]
+            steps = {link: order[id(self.comes_by(link))] - own for link in links}
+            for sign in (-1, 1):
+                side = sorted((link for link in links if steps[link] * sign > 0), key=lambda link: abs(steps[link]))
+                step = min(12.0, (self.sizes[at][1] / 2 - 4) / max(len(side), 1))
+                found |= {link: sign * step * number for number, link in enumerate(side, 1)}
+        return found
 
     def leaves(self, link: Link) -> float:
         """Where a link leaves its part."""

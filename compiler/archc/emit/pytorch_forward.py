@@ -7,8 +7,8 @@ is `x`; a branch beside it is `out`, `gate` or `branch2`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from archc.emit.pycode import Code, Py, Writer, fits, flat
 from archc.emit.pytorch_moves import Move
@@ -21,29 +21,38 @@ Uses = dict[Move | None, list[Move | None]]
 """The moves that each value goes into; None is what the class is given, and as a user the end."""
 
 
-def write_statements(
-    out: Writer, moves: Sequence[Move], end: Move | None, kept: dict[Move | None, str]
-) -> tuple[str, Code | None, dict[Move | None, str]]:
-    """Write all statements but the last, which the caller may return.
+@dataclass(frozen=True)
+class Result:
+    """What is left to return: the expression, or the variable that it is in, with its shape."""
 
-    Gives the variable that the result is in, or the expression for it, and the variables of the
-    values that are kept for the end, each with the name wished for it.
+    code: Code
+    comment: str
+    kept: tuple[Py, ...]
+    """The variables of the values that were asked for besides."""
+
+
+def write_statements(
+    out: Writer, moves: Sequence[Move], end: Move | None, kept: Sequence[tuple[Move | None, str]] = ()
+) -> Result:
+    """Write all statements but the last one, if nothing but its value is returned.
+
+    `kept` are the values that are needed at the end besides, each with a name for its variable.
     """
-    moves, ends = _composed(moves, [end, *kept], out.depth)
-    end, names = ends[0], dict(zip(ends[1:], kept.values(), strict=True))
+    moves, ends = _composed(moves, [end, *(value for value, _ in kept)], out.depth)
+    end, others = ends[0], ends[1:]
     uses = _uses(moves, ends)
-    inlined = _inlined(moves, uses, out.depth)
-    naming = _Naming(moves, uses, inlined, end, names)
+    wishes = {value: name for value, (_, name) in zip(others, kept, strict=True) if value is not end}
+    naming = _Naming(moves, uses, _inlined(moves, uses, out.depth), wishes)
     for move in moves:
-        if move in inlined:
+        if move in naming.inlined:
             continue
         code = naming.expression(move)
-        if move is end and move is moves[-1] and not names:
-            return move.comment, code, {}
+        if move is end and move is moves[-1] and not kept:
+            return Result(code, move.comment, ())
         target = naming.assign(move)
         variable = f"{target}, {move.switches}" if move.switches else target
         out.expression(f"{variable} = ", code, comment=move.comment)
-    return "", None, naming.variables
+    return Result(Py(naming.variables[end]), "", tuple(Py(naming.variables[value]) for value in others))
 
 
 def _uses(moves: Sequence[Move], ends: Sequence[Move | None]) -> Uses:
@@ -122,9 +131,8 @@ def _inlined(moves: Sequence[Move], uses: Uses, depth: int) -> set[Move]:
             continue
         short = [move for move in short if move.call]
         values: list[Code] = [
-            source.write([Py("out")]) if source in short else Py("out")
+            source.write([Py("out")]) if source is not None and source in short else Py("out")
             for source in merge.sources
-            if source is not None or True
         ]
         if fits(f"return {flat(merge.write(values))}", depth, merge.comment):
             found.update(short)
@@ -135,7 +143,7 @@ class _Naming:
     """The variables of a `forward`: which value is in which, and when its name is free again."""
 
     def __init__(
-        self, moves: Sequence[Move], uses: Uses, inlined: set[Move], end: Move | None, kept: dict[Move | None, str]
+        self, moves: Sequence[Move], uses: Uses, inlined: set[Move], kept: Mapping[Move | None, str]
     ) -> None:
         self.uses = uses
         self.inlined = inlined
@@ -145,7 +153,6 @@ class _Naming:
         self.place[None] = -1
         self.late = len(moves)
         self.meets = self._meeting_points(moves)
-        self.branch_names: dict[tuple[Move, int], str] = {}
 
     def _meeting_points(self, moves: Sequence[Move]) -> dict[Move | None, Move | None]:
         """For each value, the first one that everything made of it goes into; None for the end."""
@@ -239,8 +246,3 @@ class _Naming:
             return variable_name(value.label, otherwise="branch")
         return f"branch{single.index(value) + 1}"
 
-
-def read_all(moves: Sequence[Move]) -> Iterator[Move | None]:
-    """Every value that a move reads."""
-    for move in moves:
-        yield from move.sources

@@ -8,7 +8,7 @@ worked out for every instance first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archc.emit.pycode import Py, flat, literal
@@ -195,6 +195,14 @@ class Frame:
             symbol = Number(next(each for each in values if each is not None))
         self.met.append(symbol)
         return symbol
+
+    def agree(self, before: Symbol, after: Symbol, present: Sequence[bool | None]) -> Symbol | None:
+        """One expression for what comes after a step that some instances lack, where `before` passes on."""
+        both = tuple(
+            None if here is None else value(after if here else before, self.given, place)
+            for place, here in enumerate(present)
+        )
+        return next((symbol for symbol in (after, before) if self.fits(symbol, both)), None)
 
 
 def constant(values: Vector) -> bool:

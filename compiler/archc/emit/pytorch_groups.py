@@ -65,13 +65,8 @@ def _through(
     """The channels after a member that some instances may lack."""
     if not lacking(inner, slot) or after is None or before is None:
         return after
-    plan = frame.plan
-    yields = tuple(channels(plan.exit(part).shape) if part is not None else None for part in inner.inners)
-    lacks = set(lacking(inner, slot))
-    passed = tuple(
-        value(before, frame.given, place) if place in lacks else each for place, each in enumerate(yields)
-    )
-    return next((symbol for symbol in (after, before) if frame.fits(symbol, passed)), None)
+    around = zip(inner.present, slot.present, strict=True)
+    return frame.agree(before, after, [here if group else None for here, group in around])
 
 
 def lacking(inner: Slot, slot: Slot) -> list[int]:
