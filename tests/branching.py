@@ -59,7 +59,11 @@ class Builder:
 
     def graph(self):
         return Graph(
-            self.name, self.input, tuple(self.nodes), tuple(self.scopes), heads=tuple(self.heads),
+            self.name,
+            self.input,
+            tuple(self.nodes),
+            tuple(self.scopes),
+            heads=tuple(self.heads),
             results=tuple(self.results),
         )
 

@@ -54,7 +54,7 @@ def test_equal_names_and_shapes_match_in_whatever_order():
     found = matched({"conv": CONV, "bn": NORM, "fc": FC}, {"fc": FC, "bn": NORM, "conv": CONV})
     assert len(found.by_name) == 9
     assert all(mine == other for mine, other in found.by_name)
-    assert (found.by_spelling, found.by_order, found.counters, found.fresh, found.left) == ((), (), (), (), ())
+    assert (found.by_spelling, found.by_order, found.steady, found.fresh, found.left) == ((), (), (), (), ())
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
@@ -72,8 +72,26 @@ def test_a_prefix_that_is_not_on_every_name_or_is_the_network_s_own_stays():
 
 def test_counters_that_an_old_checkpoint_lacks_begin_at_0():
     found = matched({"conv": CONV, "bn": NORM}, {"conv": CONV, "bn": without(NORM, "num_batches_tracked")})
-    assert found.counters == ("bn.num_batches_tracked",)
+    assert found.steady == ("bn.num_batches_tracked",)
     assert len(found.by_name) == 6
+
+
+def test_so_does_one_that_somebody_made_a_fraction():
+    theirs = [
+        Tensor(tensor.name, "F16" if tensor.dtype == "I64" else "F32", tensor.shape) for tensor in tensors({"bn": NORM})
+    ]
+    found = match(Wanted("net", tensors({"bn": NORM}), {}), Given("f", tuple(theirs), True))
+    assert found.steady == found.left == ("bn.num_batches_tracked",)
+
+
+def test_a_table_of_places_is_not_needed_but_must_fit():
+    ours = (*tensors({"attn": {"table": (169, 3)}}), Tensor("attn.index", "I64", (2401,)))
+    wanted = Wanted("net", ours, {})
+    assert match(wanted, Given("f", ours[:1], True)).steady == ("attn.index",)
+    assert len(match(wanted, Given("f", ours, True)).by_name) == 2
+    with pytest.raises(WeightsError) as caught:
+        match(wanted, Given("f", (ours[0], Tensor("attn.index", "I64", (49, 49))), True))
+    assert "`attn.index` is 49×49 I64; net needs 2401 I64" in caught.value.diagnostics[1].message
 
 
 def test_a_missing_counter_alone_does_not_excuse_a_missing_layer():
@@ -101,7 +119,7 @@ def test_old_densenet_names_match_without_their_dots():
         f"denseblock1.denselayer{n}.norm1": f"denseblock1.denselayer{n}.norm.1" for n in (1, 2, 11)
     }
     assert len(found.by_spelling) == 12
-    assert len(found.counters) == 3
+    assert len(found.steady) == 3
 
 
 def test_a_dot_between_numbers_is_not_only_spelling():
@@ -164,6 +182,16 @@ def test_numbers_that_mean_other_layers_are_not_taken_for_names():
         assert found.by_name == ()
 
 
+def test_a_layer_is_never_put_together_from_two():
+    """`1` is a normalisation here and a convolution there, whose bias has the same shape."""
+    ours = {"0": CONV, "1": NORM, "2": DEEP, "3": NORM}
+    theirs = {"0": CONV, "2": NORM, "3": DEEP, "5": NORM}
+    for ordered in (True, False):
+        assert layers(matched(ours, theirs, ordered=ordered).by_order) == dict(zip(ours, theirs, strict=True))
+    mixed = refused({"a": DEEP, "b": NORM}, {"a": NORM, "b": DEEP})
+    assert "`a.weight` is 8 F32; net needs 8×8×3×3 F32" in [entry.message for entry in mixed.diagnostics]
+
+
 def test_names_and_order_that_contradict_each_other_are_refused():
     error = refused({"a": DEEP, "b": DEEP, "c": DEEP}, {"b": DEEP, "d": DEEP, "a": DEEP})
     assert "another order" in error.diagnostics[0].help
@@ -211,6 +239,9 @@ def test_a_normalisation_at_the_end_begins_anew_as_a_whole():
     for old in (NORM, without(NORM, "num_batches_tracked")):
         found = matched({"conv": CONV, "bn": seven}, {"conv": CONV, "bn": old}, ends="bn")
         assert found.fresh == tuple(f"bn.{kind}" for kind in NORM)
+        found = matched({"conv": CONV, "bn": seven}, {"0": CONV, "1": old}, ends="bn")
+        assert found.fresh == tuple(f"bn.{kind}" for kind in NORM)
+        assert found.left == tuple(f"1.{kind}" for kind in old)
 
 
 def test_only_the_number_of_outputs_may_differ_unasked():
@@ -228,6 +259,11 @@ def test_a_layer_inside_never_begins_anew_unasked():
         "`conv.weight` is 8×3×3×3 F32; net needs 6×3×3×3 F32",
         "`conv.bias` is 8 F32; net needs 6 F32",
     ]
+
+
+def test_a_checkpoint_of_which_nothing_would_be_used_is_refused():
+    error = refused({"fc": SEVEN}, {"fc": FC}, ends="fc")
+    assert "every tensor would begin anew" in error.diagnostics[0].message
 
 
 def test_a_missing_head_is_named_and_may_begin_anew():

@@ -532,7 +532,9 @@ def check_names(model: onnx.ModelProto, graph: Graph) -> None:
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
     layers = {node.name for node in graph.nodes if not node.op.training_only}
-    assert {name.partition("/")[0] for name in names} - {"output"} == layers
+    found = {name.partition("/")[0] for name in names}
+    assert layers <= found
+    assert found - layers <= {name for name, _ in graph.outputs}
     stored = {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
     owned = {name: weight for name, weight, _ in graph.weights() if weight.dtype == "float32"}
     assert set(stored) == set(owned)

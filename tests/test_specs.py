@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
 from archc.compile import compile_source
 from archc.cost.analyse import analyse
@@ -167,6 +167,19 @@ def unet() -> Cost:
     return total([*layers, conv(1, 64, 2, 388)])
 
 
+def deconvnet() -> Cost:
+    """Every layer but the last has bn, and with it a γ and a β for each channel."""
+    up = [(512, 512, 14)] * 3 + [(512, 512, 28)] * 2 + [(512, 256, 28)] + [(256, 256, 56)] * 2
+    up += [(256, 128, 56), (128, 128, 112), (128, 64, 112), (64, 64, 224), (64, 64, 224)]
+    around = [(7, 512, 4096, 1), (1, 4096, 4096, 1)]
+    layers = [conv(3, *layer) for layer in (*VGG_D, *up)] + [conv(*layer) for layer in around]
+    # Its 7×7 meets one position only.
+    layers.append((7 * 7 * 4096 * 512 + 512, 7 * 7 * 4096 * 512))
+    params, macs = total([*layers, conv(1, 64, 21, 224)])
+    normalised = sum(after for _, after, _ in (*VGG_D, *up)) + 4096 + 4096 + 512
+    return params + 2 * normalised, macs
+
+
 def chain(*sizes: int) -> Cost:
     return total([conv(1, before, after, 1) for before, after in pairwise(sizes)])
 
@@ -214,6 +227,8 @@ BY_HAND: dict[str, tuple[Cost, int]] = {
     "fcn_vgg 16s": (fcn_vgg([(512, 14)]), 17),
     "fcn_vgg 8s": (fcn_vgg([(512, 14), (256, 28)]), 18),
     "unet": (unet(), 23),
+    # 13 convolutions, 2 in the place of fully connected layers, 14 transposed ones, 1 for the scores.
+    "deconvnet": (deconvnet(), 30),
     "autoencoder_stacked 1": (chain(784, 1000, 784), 2),
     "autoencoder_stacked 2": (chain(784, 1000, 500, 1000, 784), 4),
     "autoencoder_stacked 3": (chain(784, 1000, 500, 250, 500, 1000, 784), 6),
@@ -401,6 +416,23 @@ def autoencoder_forward(x: Tensor, take: Tensors) -> Tensor:
     return torch.sigmoid(take.deconv(F.max_unpool2d(x, first, 2), 1, 2))
 
 
+def deconvnet_forward(x: Tensor, take: Tensors) -> Tensor:
+    switches = []
+    for count in (2, 2, 3, 3, 3):
+        for _ in range(count):
+            x = F.relu(take.bn(take.conv(x)))
+        x, indices = F.max_pool2d(x, 2, return_indices=True)
+        switches.append(indices)
+    x = F.relu(take.bn(take.conv(x, pad=0)))
+    x = F.relu(take.bn(take.conv(x)))
+    x = F.relu(take.bn(take.deconv(x)))
+    for count in (3, 3, 3, 2, 2):
+        x = F.max_unpool2d(x, switches.pop(), 2)
+        for _ in range(count):
+            x = F.relu(take.bn(take.deconv(x, 1, 1)))
+    return take.conv(x)
+
+
 FORWARD: dict[str, Callable[[Tensor, Tensors], Tensor | list[Tensor]]] = {
     "resnet 18": lambda x, take: resnet_forward(x, take, (2, 2, 2, 2), wide=False),
     "resnet 50": lambda x, take: resnet_forward(x, take, (3, 4, 6, 3)),
@@ -408,12 +440,13 @@ FORWARD: dict[str, Callable[[Tensor, Tensors], Tensor | list[Tensor]]] = {
     "densenet 121": lambda x, take: densenet_forward(x, take, (6, 12, 24, 16)),
     "googlenet": googlenet_forward,
     "unet": unet_forward,
+    "deconvnet": deconvnet_forward,
     "fcn_vgg 32s": lambda x, take: fcn_forward(x, take, 32),
     "fcn_vgg 16s": lambda x, take: fcn_forward(x, take, 16),
     "fcn_vgg 8s": lambda x, take: fcn_forward(x, take, 8),
     "autoencoder_deconv": autoencoder_forward,
 }
-LARGE = ("unet", "fcn_vgg")
+LARGE = ("unet", "fcn_vgg", "deconvnet")
 """Those that are computed with fewer channels only."""
 
 
@@ -430,7 +463,7 @@ def affordable(network: str) -> Graph:
 
 
 @pytest.mark.parametrize("network", FORWARD)
-def test_values_are_those_of_pytorchs_own_functions(network: str) -> None:
+def test_values_are_those_of_pytorchs_own_functions(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written from the paper, with the same tensors; the structure is then the paper's, and not only the numbers."""
     graph = affordable(network)
     state = {name: torch.from_numpy(fill(name, weight.shape)) for name, weight, _ in graph.weights()}
@@ -444,9 +477,8 @@ def test_values_are_those_of_pytorchs_own_functions(network: str) -> None:
         main, *heads = expected if isinstance(expected, list) else [expected]
         assert apart(module.eval()(x).numpy(), main.numpy()) <= TOLERANCE
         if heads:
-            for part in module.modules():
-                part.training = not isinstance(part, nn.Dropout)
-            for found, wanted in zip(module(x), [main, *heads], strict=True):
+            monkeypatch.setattr(F, "dropout", lambda x, *_: x)
+            for found, wanted in zip(module.train()(x), [main, *heads], strict=True):
                 assert apart(found.numpy(), wanted.numpy()) <= TOLERANCE
 
 

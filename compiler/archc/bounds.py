@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from archc.bind import BindError
 from archc.calls import fill
+from archc.characters import DEEPEST
 from archc.complaints import Complaints
 from archc.diagnostics import Note
 from archc.evaluate import Layers, Unknown, Value, evaluate
@@ -81,6 +82,14 @@ class _Counting:
     depth: int = 0
 
     def count(self, rows: tuple[Row, ...], scope: Mapping[str, Value]) -> int:
+        if self.depth > DEEPEST:
+            return 1
+        self.depth += 1
+        total = self._sum(rows, scope)
+        self.depth -= 1
+        return total
+
+    def _sum(self, rows: tuple[Row, ...], scope: Mapping[str, Value]) -> int:
         total = 0
         for row in rows:
             for item in self.sheet.pick(row).items:
@@ -105,7 +114,7 @@ class _Counting:
         name = word.text if isinstance(word, Word) else ""
         value = scope.get(name)
         definition = self.sheet.blocks.get(value if isinstance(value, str) else name)
-        if definition is None or self.depth > MOST_LAYERS // 200:
+        if definition is None:
             return 1
         return max(1, self._call(layer, definition, scope))
 
@@ -118,10 +127,8 @@ class _Counting:
         if any(isinstance(value, Layers) for value in inside.values()):
             key = (*key, id(layer))
         if key not in self.known:
-            self.depth += 1
             with self.complaints.within(definition.file, self.sheet.file.span(layer)):
                 self.known[key] = self.count(definition.block.body.rows, inside)
-            self.depth -= 1
         return self.known[key]
 
     def _times(self, item: Item, scope: Mapping[str, Value]) -> int:

@@ -9,6 +9,7 @@ from archc.bind import BindError
 from archc.diagnostics import did_you_mean
 from archc.evaluate import Layers, Scope, Value, look_up
 from archc.ir import Argument, OpError
+from archc.ops.declare import show
 from archc.tree import Argument as Given
 from archc.tree import Block, Expression, File, Layer, Quoted
 from archc.uses import Definition
@@ -42,7 +43,8 @@ def fill(
         except OpError as error:
             raise BindError(error, argument.value if argument is not None else layer) from None
         inside[name] = value
-        arguments.append(Argument(name, _shown(value), argument.value if argument is not None else None))
+        said = argument.value if argument is not None else None
+        arguments.append(Argument(name, _shown(value), said, text_of(value)))
     return inside, tuple(arguments)
 
 
@@ -59,6 +61,13 @@ def _value(expression: Expression | Quoted, scope: Scope, file: File) -> Value:
 
 def _shown(value: Value) -> Any:
     return value.quoted if isinstance(value, Layers) else value
+
+
+def text_of(value: Value) -> str:
+    """A value as it is written in a file."""
+    if isinstance(value, Layers):
+        return value.file.source.text[value.quoted.start : value.quoted.end]
+    return show(value)
 
 
 def _assign(layer: Layer, block: Block) -> Mapping[str, Given]:

@@ -101,17 +101,20 @@ def _check_depth(source: Source) -> tuple[Diagnostic, ...]:
 
 def _check_arithmetic(source: Source) -> tuple[Diagnostic, ...]:
     """Refuse endless sums, which make a tree as deep as they are long."""
-    if "(" not in source.text:
+    if "(" not in source.text and "if" not in source.text:
         return ()
     depth = operations = 0
-    for hit in re.finditer(r"[()\r\n+*–‐‑−-]|//", _without_comments(source.text)):
+    for hit in re.finditer(r"[()\r\n+*–‐‑−-]|//|\b(?:and|or|not)\b", _without_comments(source.text)):
         match hit[0]:
             case "(":
                 depth += 1
-            case ")" if depth > 1:
-                depth -= 1
-            case ")" | "\r" | "\n":
-                depth = operations = 0
+            case ")":
+                depth = max(0, depth - 1)
+                operations = operations if depth else 0
+            case "\r" | "\n":
+                operations = 0
+            case "and" | "or" | "not":
+                operations += 1
             case _ if depth:
                 operations += 1
         if operations > MOST_OPERATIONS:

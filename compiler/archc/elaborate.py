@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from archc.calls import text_of
 from archc.complaints import Complaints
 from archc.diagnostics import Diagnostic, Note, Refusal
 from archc.expand import expand
@@ -17,7 +18,7 @@ from archc.header import Header, Rule, read_header
 from archc.implied import decide_implied
 from archc.ir import Graph, Head, Node, Op, OpError, Scope, Shape, Value, Weight
 from archc.names import Frame, refusal
-from archc.ops.declare import Reference, reference_key, show
+from archc.ops.declare import Reference, reference_key
 from archc.sheet import Sheet
 from archc.source import Span
 from archc.steps import INPUT, Enter, Layout, Leaf, Leave, Mark, Result, Step
@@ -104,7 +105,7 @@ class _Naming:
             scopes=tuple(self.scopes),
             file=self.sheet.file.source.name,
             column=self.sheet.column,
-            params=tuple((name, show(value)) for name, value in self.header.scope.items() if name != "in"),
+            params=tuple((name, text_of(value)) for name, value in self.header.scope.items() if name != "in"),
             heads=tuple(self.heads),
             results=tuple(self.results),
             blocks=tuple(entry.block for name, entry in self.sheet.blocks.items() if name in used),

@@ -15,6 +15,7 @@ from math import prod
 from archc.bind import BindError, Bound, Meaning, bind, layer_text, name_layer
 from archc.bounds import MOST_LAYERS, check_bounds
 from archc.calls import fill
+from archc.characters import DEEPEST
 from archc.complaints import Complaints
 from archc.diagnostics import Note, did_you_mean
 from archc.evaluate import Layers, Unknown, Value, evaluate, holds
@@ -30,7 +31,6 @@ from archc.tree import Aux, Choice, Fetch, File, Group, Item, Layer, Merge, Outp
 from archc.uses import Definition
 
 LARGEST = 2**63 - 1
-DEEPEST_CALL = 64
 MOST_TURNS = 10 * MOST_LAYERS
 
 WITH_BRACES = {
@@ -93,6 +93,7 @@ class _Walk:
     labels: Labels = field(default_factory=Labels)
     numbered: bool = False
     """Whether members are numbered here, as in a labelled group."""
+    depth: int = 0
     inside: int = 0
     """How many merges, blocks, heads and groups are open."""
     chain: list[str] = field(default_factory=list)
@@ -117,6 +118,13 @@ class _Walk:
         return body
 
     def rows(self, rows: tuple[Row, ...]) -> None:
+        if self.depth >= DEEPEST:
+            if rows:
+                message = f"braces and blocks are nested deeper than {DEEPEST}"
+                self.complaints.say("A0405", message, rows[0], "write it flatter")
+            self.flow = None
+            return
+        self.depth += 1
         for row in rows:
             for item in self.sheet.pick(row).items:
                 if not isinstance(item.body, Group | Fetch):
@@ -125,6 +133,7 @@ class _Walk:
                 self.fresh = False
             if row.size is not None:
                 self._check_size(row)
+        self.depth -= 1
 
     def _item(self, item: Item) -> None:
         if self.ended:
@@ -275,21 +284,19 @@ class _Walk:
 
     def _choose(self, choice: Choice) -> tuple[Row, ...]:
         """The rows that a condition leads to."""
-        try:
-            if holds(choice.condition, self._here()):
-                return choice.then.rows
-        except OpError as error:
-            self.complaints.blame(error, choice.condition)
-            self.flow = None
-            return ()
-        except Unknown:
-            return ()
-        match choice.otherwise:
-            case Choice() as other:
-                return self._choose(other)
-            case Group(rows=rows):
-                return rows
-        return ()
+        way: Choice | Group | None = choice
+        while isinstance(way, Choice):
+            try:
+                if holds(way.condition, self._here()):
+                    return way.then.rows
+            except OpError as error:
+                self.complaints.blame(error, way.condition)
+                self.flow = None
+                return ()
+            except Unknown:
+                return ()
+            way = way.otherwise
+        return way.rows if way is not None else ()
 
     def _merge(self, merge: Merge, label: Word | None) -> None:
         if label is None and not self.numbered:
@@ -524,11 +531,6 @@ class _Walk:
         block, span = definition.block, self.file.span(layer)
         name = block.name.text
         self.body.entries.append(None)
-        if len(self.chain) >= DEEPEST_CALL:
-            message = f"blocks call one another {DEEPEST_CALL} deep"
-            self.complaints.say("A0401", message, layer, "a block that calls itself never ends")
-            self.flow = None
-            return
         try:
             if layer.options or layer.stride is not None or layer.at is not None or len(layer.words) > 1:
                 remedy = f"write it as in `{name}(64, s=2)`"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archc.bind import BindError, name_layer
 from archc.characters import SAME_AS, comment_start
@@ -44,7 +44,7 @@ def format_file(file: File) -> str:
     """The text of a file in the one layout; the same tree, and formatting it again changes nothing."""
     text = _respelled(file.source.text, _spellings(file))
     newline = _newline(file.source.text)
-    lines = list(_lay_out(_without_spare_blanks(_read_lines(text))))
+    lines = list(_lay_out(_with_heads_aligned(_without_spare_blanks(_read_lines(text)))))
     return newline.join(lines) + (newline if lines else "")
 
 
@@ -270,6 +270,35 @@ def _without_spare_blanks(lines: Iterator[_Line]) -> list[_Line]:
     while kept and kept[-1].blank:
         kept.pop()
     return kept
+
+
+_HEAD = re.compile(r"(columns) (.*)|((?:param|expect|hidden|default)\b[^=]*) = (.*)")
+
+
+def _with_heads_aligned(lines: list[_Line]) -> list[_Line]:
+    """The first cells of neighbouring header lines of a table begin in one column, as the others do."""
+    result: list[_Line] = []
+    run: list[_Line] = []
+    for line in [*lines, _Line(0)]:
+        if len(line.cells) > 1 and _HEAD.fullmatch(line.cells[0]):
+            run.append(line)
+            continue
+        result += _aligned(run)
+        run = []
+        result.append(line)
+    return result[:-1]
+
+
+def _aligned(run: list[_Line]) -> Iterator[_Line]:
+    heads = [_HEAD.fullmatch(line.cells[0]) for line in run]
+    assert all(heads)
+    width = max((len(head[1] or head[3]) for head in heads if head), default=0)
+    for line, head in zip(run, heads, strict=True):
+        if head is None or len(run) < 2:
+            yield line
+            continue
+        name, value, sign = (head[1], head[2], " ") if head[1] else (head[3], head[4], "=")
+        yield replace(line, cells=(f"{name:<{width}} {sign} {value}", *line.cells[1:]))
 
 
 def _lay_out(lines: list[_Line]) -> Iterator[str]:

@@ -44,7 +44,8 @@ def decide_implied(layout: Layout, hidden: Mapping[type[Op] | None, Rule], compl
             rule = hidden.get(type(leaf.op), hidden.get(None))
             if rule is None:
                 found.bare.append(leaf)
-                _refuse_second_activation(leaf, after, complaints)
+                if not _says_so(leaf):
+                    _refuse_second_activation(leaf, after, complaints)
                 rule = (RELU,), CONVENTION
             implied[number] = rule
     if found.bare and found.written and not complaints.file.broken and not complaints.found:
@@ -83,6 +84,11 @@ def _refuse_second_activation(leaf: Leaf, after: list[Leaf], complaints: Complai
                 )
             )
             return
+
+
+def _says_so(leaf: Leaf) -> bool:
+    """Whether a layer itself says that it is hidden, so that nobody has to guess."""
+    return leaf.layer is not None and says_hidden(leaf.layer) is True
 
 
 def _is_hidden(leaf: Leaf, body: Body, place: int, layout: Layout, complaints: Complaints) -> bool:

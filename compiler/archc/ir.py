@@ -207,6 +207,8 @@ class Argument:
     """A number, a size, a word (which may be the name of a layer or of a block), or `tree.Quoted` layers."""
     written: Expression | Quoted | None = None
     """As the call says it, in the names of the body that holds the call; None where the default is taken."""
+    text: str = ""
+    """The value as it is written in a file: `64`, `1x7`, `same`, `{leakyrelu-0.1}`."""
 
 
 ScopeKind = Literal["group", "merge", "block", "head"]

@@ -109,6 +109,9 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
     related = [name for name in spare if _part(name) in known]
     if missing or related:
         _refuse(work, given.file, missing, related if work.paired() else spare, why)
+    if wanted.tensors and not work.paired():
+        message = f"`{given.file}` has nothing that {wanted.network} would use: every tensor would begin anew"
+        raise WeightsError("A0504", message, "build it without a checkpoint")
     used = {name: theirs[name].name for name in theirs}
 
     def full(pairs: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -177,6 +180,8 @@ class _Layer:
 
     name: str
     tensors: dict[str, Tensor]
+    steady: dict[str, Tensor]
+    """Those of whole numbers, which may be missing."""
 
 
 def _pair_names(work: _Work) -> None:
@@ -186,7 +191,7 @@ def _pair_names(work: _Work) -> None:
         [name for name in work.ours if name not in exact], [name for name in work.theirs if name not in exact]
     )
     partners = exact | spelled
-    for layer in _layers(work.ours, steady=True):
+    for layer in _layers(work.ours):
         names = [name for name in _names(layer) if name in partners]
         pairs = [(work.ours[name], work.theirs[partners[name]]) for name in names]
         whole = all(name in partners or _steady(work.ours[name]) for name in _names(layer))
@@ -216,21 +221,30 @@ def _pair_order(work: _Work, ordered: bool) -> str:
     missing, spare = work.missing(), work.spare()
     if not spare or all(_steady(work.ours[name]) for name in missing):
         return ""
-    ours = _layers({name: work.ours[name] for name in missing})
-    theirs = _layers({name: work.theirs[name] for name in spare})
-    pairs, why = _sequence(ours, theirs, work.wanted.resizable, ordered)
+    whole = _weighted(work.ours), _weighted(work.theirs)
+    rest = (
+        _weighted({name: work.ours[name] for name in missing}),
+        _weighted({name: work.theirs[name] for name in spare}),
+    )
+    pairs, why = _sequence(*rest, work.wanted.resizable, ordered)
+    if pairs and not (_entire(rest[0], whole[0]) and _entire(rest[1], whole[1]) and _monotone(work, pairs, ordered)):
+        pairs, why = [], "by name the layers come in another order than in the network"
     if not pairs:
-        return why
-    if not _monotone(work, pairs, ordered):
-        # The same numbers mean other layers, or the layers were declared in another order.
-        pairs, _ = _sequence(_layers(work.ours), _layers(work.theirs), work.wanted.resizable, ordered)
+        # Where names differ in numbers alone, the same number may mean another layer.
+        pairs, _ = _sequence(*whole, work.wanted.resizable, ordered)
         if not pairs or any(_skeleton(mine.name) != _skeleton(other.name) for mine, other in pairs):
-            return "by name the layers come in another order than in the network"
+            return why
         for found in (work.named, work.spelled, work.anew, work.replaced):
             found.clear()
     for mine, other in pairs:
         _take(work, mine, other)
     return ""
+
+
+def _entire(layers: list[_Layer], whole: list[_Layer]) -> bool:
+    """Whether no layer was paired by name in part."""
+    sizes = {layer.name: len(layer.tensors) for layer in whole}
+    return all(len(layer.tensors) == sizes[layer.name] for layer in layers)
 
 
 def _sequence(
@@ -252,19 +266,29 @@ def _unsorted(
     ours: list[_Layer], theirs: list[_Layer], resizable: Mapping[str, int]
 ) -> tuple[list[tuple[_Layer, _Layer]], str]:
     """As `_sequence` for a file that is sorted by name: only numbers in the names tell an order."""
-    left = sorted(theirs, key=lambda layer: _numbered(layer.name))
+    inorder = sorted(theirs, key=lambda layer: _numbered(layer.name))
+    alike: dict[object, list[_Layer]] = {}
+    for other in inorder:
+        alike.setdefault(_signature(other), []).append(other)
+    taken: set[str] = set()
     pairs = []
     for mine in ours:
-        able = [other for other in theirs if _fits(mine, other, resizable)]
+        may_grow = any(tensor.name in resizable for tensor in mine.tensors.values())
+        likely = inorder if may_grow else alike.get(_signature(mine), [])
+        able = [other for other in likely if _fits(mine, other, resizable)]
         if len({_skeleton(other.name) for other in able}) > 1:
             names = ", ".join(f"`{other.name}`" for other in able[:3])
             return [], f"the file is sorted by name, so nothing says which of {names} is `{mine.name}`"
-        other = next((other for other in left if _fits(mine, other, resizable)), None)
-        if other is None:
+        chosen = next((other for other in able if other.name not in taken), None)
+        if chosen is None:
             return [], f"no layer of the checkpoint is left that has the tensors of `{mine.name}`"
-        left = [layer for layer in left if layer is not other]
-        pairs.append((mine, other))
+        taken.add(chosen.name)
+        pairs.append((mine, chosen))
     return pairs, ""
+
+
+def _signature(layer: _Layer) -> frozenset[tuple[str, Shape]]:
+    return frozenset((kind, tensor.shape) for kind, tensor in layer.tensors.items())
 
 
 def _take(work: _Work, mine: _Layer, other: _Layer) -> None:
@@ -272,23 +296,23 @@ def _take(work: _Work, mine: _Layer, other: _Layer) -> None:
     if _resized(tensors, work.wanted.resizable):
         work.anew.update(_names(mine))
         work.replaced.update(_names(other))
-    else:
-        work.ordered.update((_join(mine.name, kind), _join(other.name, kind)) for kind in mine.tensors)
+        return
+    alike = [kind for kind, tensor in mine.steady.items() if kind in other.steady and _same(tensor, other.steady[kind])]
+    work.ordered.update((_join(mine.name, kind), _join(other.name, kind)) for kind in (*mine.tensors, *alike))
 
 
 def _begin_steady(work: _Work) -> None:
-    """Pair the whole numbers of layers that were paired by order; what the checkpoint lacks begins as ever."""
-    for mine, other in {_layer(mine): _layer(other) for mine, other in work.ordered.items()}.items():
-        for name, tensor in work.ours.items():
-            XX
+    """Whole numbers that the checkpoint lacks begin as ever where the rest of their layer is there."""
     filled = {name.rpartition(".")[0] for name in work.paired()}
     again = {name.rpartition(".")[0] for name in work.anew}
     for name in work.missing():
         layer = name.rpartition(".")[0]
-        if _is_counter(name) and layer in again:
+        if not _steady(work.ours[name]) or name in work.theirs:
+            continue
+        if layer in again:
             work.anew.add(name)
-        elif _is_counter(name) and layer in filled:
-            work.counters.add(name)
+        elif layer in filled:
+            work.steady.add(name)
 
 
 def _monotone(work: _Work, pairs: list[tuple[_Layer, _Layer]], ordered: bool) -> bool:
@@ -298,12 +322,12 @@ def _monotone(work: _Work, pairs: list[tuple[_Layer, _Layer]], ordered: bool) ->
     """
     made = {mine.name: other.name for mine, other in pairs}
     for mine, other in work.paired().items():
-        if not _is_counter(mine):
+        if not _steady(work.ours[mine]):
             made[mine.rpartition(".")[0]] = other.rpartition(".")[0]
-    theirs = [layer.name for layer in _layers(work.theirs)]
+    theirs = [layer.name for layer in _weighted(work.theirs)]
     rank = {name: index for index, name in enumerate(theirs if ordered else sorted(theirs, key=_numbered))}
     series: dict[str, list[int]] = {}
-    for layer in _layers(work.ours):
+    for layer in _weighted(work.ours):
         if layer.name in made:
             other = made[layer.name]
             series.setdefault("" if ordered else _skeleton(other), []).append(rank[other])
@@ -323,6 +347,10 @@ def _same(mine: Tensor, other: Tensor) -> bool:
 
 def _convertible(mine: Tensor, other: Tensor) -> bool:
     return any(mine.dtype in kind and other.dtype in kind for kind in (FLOATS, INTEGERS))
+
+
+def _steady(tensor: Tensor) -> bool:
+    return tensor.dtype in INTEGERS
 
 
 def _resized(pairs: list[tuple[Tensor, Tensor]], resizable: Mapping[str, int]) -> bool:
@@ -372,21 +400,22 @@ def _prefixes(name: str) -> list[str]:
     return [".".join(words[:count]) for count in range(1, len(words) + 1)]
 
 
-def _is_counter(name: str) -> bool:
-    return name.rpartition(".")[2] == COUNTER
-
-
-def _layers(tensors: Mapping[str, Tensor], *, counters: bool = False) -> list[_Layer]:
+def _layers(tensors: Mapping[str, Tensor]) -> list[_Layer]:
     found: dict[str, _Layer] = {}
     for name, tensor in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if counters or kind != COUNTER:
-            found.setdefault(layer, _Layer(layer, {})).tensors[kind] = tensor
+        path, _, kind = name.rpartition(".")
+        layer = found.setdefault(path, _Layer(path, {}, {}))
+        (layer.steady if _steady(tensor) else layer.tensors)[kind] = tensor
     return list(found.values())
 
 
+def _weighted(tensors: Mapping[str, Tensor]) -> list[_Layer]:
+    """The layers that have more than whole numbers."""
+    return [layer for layer in _layers(tensors) if layer.tensors]
+
+
 def _names(layer: _Layer) -> list[str]:
-    return [_join(layer.name, kind) for kind in layer.tensors]
+    return [_join(layer.name, kind) for kind in (*layer.tensors, *layer.steady)]
 
 
 def _join(layer: str, kind: str) -> str:

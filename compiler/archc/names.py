@@ -52,7 +52,9 @@ class Frame:
         key = "" if self.numbered else stem
         count = self.counts.get(key, 0)
         self.counts[key] = count + 1
-        name = label or (str(count) if self.numbered else f"{stem}{count + 1}")
+        # `b1` and its second instance would be `b12`, as the twelfth of `b`.
+        apart = "_" if stem[-1:].isdigit() else ""
+        name = label or (str(count) if self.numbered else f"{stem}{apart}{count + 1}")
         return f"{self.path}.{name}" if self.path else name
 
     def named(self, label: str) -> str:

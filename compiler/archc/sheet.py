@@ -134,12 +134,12 @@ def rows_within(item: Item) -> Iterator[tuple[Row, ...]]:
 
 
 def _rows_of_choice(choice: Choice) -> Iterator[tuple[Row, ...]]:
-    yield choice.then.rows
-    match choice.otherwise:
-        case Group(rows=rows):
-            yield rows
-        case Choice() as other:
-            yield from _rows_of_choice(other)
+    way: Choice | Group | None = choice
+    while isinstance(way, Choice):
+        yield way.then.rows
+        way = way.otherwise
+    if way is not None:
+        yield way.rows
 
 
 def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:

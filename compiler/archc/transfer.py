@@ -16,7 +16,7 @@ from archc.diagnostics import Diagnostic, Refusal, printable, shortened
 from archc.files import FileProblem, ensure_folder, reading, refuse_overwriting, writing
 from archc.initial import bounds
 from archc.ir import Graph, Shape
-from archc.matching import Given, Match, Tensor, Wanted, gathered, match
+from archc.matching import COUNTER, Given, Match, Tensor, Wanted, gathered, match
 from archc.ops.conv import Deconv
 from archc.tensorfile import Entry, WeightsError, read_header
 from archc.weights import drawn, is_initial, layout
@@ -114,8 +114,9 @@ class Transfer:
             lines += _cut([f"  {other} -> {mine}" for mine, other in _layers(found.by_order).items()], short)
         for dtype, count in self.converted.items():
             lines.append(f"converted from {dtype}: {count:,}")
-        if found.counters:
-            lines.append(f"begin at 0, since the checkpoint has none: {len(found.counters):,} `num_batches_tracked`")
+        for kind, count in Counter(name.rpartition(".")[2] for name in found.steady).items():
+            begin = " at 0" if kind == COUNTER else ""
+            lines.append(f"not in the checkpoint, so begun{begin}: {count:,} `{kind}`")
         if found.fresh:
             lines.append(f"newly initialised (seed {self.seed}): {', '.join(_cut(self._fresh(), short))}")
         if self._left():
@@ -138,7 +139,8 @@ class Transfer:
 
     def _left(self) -> list[str]:
         """By the parts that they lie in: `AuxLogits (12 tensors)`; what begins anew under its name is told there."""
-        known = {*self.match.sources.values(), *map(self._namesake, self.match.fresh)}
+        told = map(self._namesake, (*self.match.fresh, *self.match.steady))
+        known = {*self.match.sources.values(), *told}
         left = [name for name in self.match.left if name not in known]
         return [
             part if len(names) == 1 else f"{part} ({len(names):,} tensors)"
@@ -157,7 +159,7 @@ class Transfer:
             "by_spelling": {other: mine for mine, other in found.by_spelling},
             "by_order": {other: mine for mine, other in found.by_order},
             "converted": dict(self.converted),
-            "counters": list(found.counters),
+            "steady": list(found.steady),
             "fresh": list(found.fresh),
             "seed": self.seed,
             "left": list(found.left),

@@ -18,6 +18,7 @@ from archc.diagnostics import Diagnostic
 from archc.files import reading, writing
 from archc.initial import Begin, bounds
 from archc.ir import Constant, Graph, RelativePositions
+from archc.matching import WRAPPERS
 from archc.tensorfile import Entry, Header, Layout, WeightsError, parse_header, place, read_header, refuse_devices
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ _STRIP = 1 << 15
 """Numbers drawn and scaled together, few enough to stay in the cache in between."""
 
 _DTYPES = {"float32": "F32", "int64": "I64"}
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def layout(graph: Graph) -> Layout:
@@ -260,7 +260,7 @@ def _compare(header: Header, graph: Graph, name: str) -> None:
 
 
 def _advice(found: Mapping[str, Entry], wanted: Mapping[str, Entry]) -> str:
-    for prefix in _WRAPPERS:
+    for prefix in WRAPPERS:
         if found and all(tensor.startswith(prefix) for tensor in found) and prefix + next(iter(wanted), "") in found:
             return f"the names begin with `{prefix}`: save the `state_dict` of the module inside the wrapper"
     return ""

@@ -50,6 +50,9 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"networks": sizes, "diagnostics": [as_json(entry) for entry in found]}, indent=1))
     elif status == 0:
         layers = sum(len(graph.nodes) for graph in networks)
+        if not networks:
+            print("no network, but blocks for others to use")
+            return status
         what = f"{networks[0].name} is" if len(networks) == 1 else f"{len(networks)} networks are"
         print(f"{what} right: {layers:,} layer{'s' if layers != 1 else ''}")
     return status

@@ -6,8 +6,8 @@ from functools import singledispatch
 from math import prod
 
 from archc.cost.values import Line, grouped, product, values
-from archc.ir import Node, Op, Pair, people
-from archc.ops import conv, dense, pool, resize
+from archc.ir import Node, Op, Pair, channels, people
+from archc.ops import attention, conv, dense, pool, resize
 
 
 @singledispatch
@@ -110,11 +110,21 @@ def _both_sides(node: Node, texts: list[str]) -> list[Line]:
 @arithmetic.register
 def _(op: pool.GlobalPool, node: Node) -> list[Line]:
     taken = "the mean" if isinstance(op, pool.GlobalAvgPool) else "the largest"
+    if len(node.x) == 2:
+        return [("value", f"{taken} of the {grouped(node.x[0])} values of a channel, one a token; no parameters")]
     count = f"{product(*node.x[1:])} = {grouped(prod(node.x[1:]))}"
     return [
         ("height, width", "1 and 1: one number for each channel"),
         ("value", f"{taken} of the {count} values of a channel; no parameters"),
     ]
+
+
+@arithmetic.register
+def _(op: pool.ChannelPool, node: Node) -> list[Line]:
+    taken = "the mean" if isinstance(op, pool.ChannelAvgPool) else "the largest"
+    count, run = channels(node.x), op.run(node.x)
+    numbers = f"C/{run} = {grouped(count)}/{run} = {grouped(count // run)}"
+    return [("channels", f"{numbers}: {taken} of each {run} neighbours, at each position; no parameters")]
 
 
 @arithmetic.register
@@ -165,6 +175,28 @@ def _(op: resize.Upsample, node: Node) -> list[Line]:
 
 
 @arithmetic.register
+def _(op: resize.Resize, node: Node) -> list[Line]:
+    values = {
+        "bilinear": "the mean of 2×2 neighbours, weighted by nearness",
+        "bicubic": "a cubic through 4×4 neighbours",
+    }
+    where = "i·(H − 1)/(H' − 1), corners on corners" if op.align_corners else "(i + ½)·H/H' − ½"
+    size = f"{people(node.y)}, as asked"
+    return [("size", size), ("value", f"{values[op.mode]}, at {where}; no parameters")]
+
+
+@arithmetic.register
+def _(op: resize.Padding, node: Node) -> list[Line]:
+    near, far = op.ends()
+    filled = {"zeros": "zeros", "reflect": "what lies inside, mirrored", "replicate": "the border, repeated"}[op.mode]
+    texts = [
+        f"{near[axis]} + {side} + {far[axis]} = {near[axis]} + {node.x[1 + axis]} + {far[axis]} = {node.y[1 + axis]}"
+        for axis, side in enumerate("HW")
+    ]
+    return [*_both_sides(node, texts), ("value", f"{filled}; no parameters")]
+
+
+@arithmetic.register
 def _(op: resize.PixelShuffle, node: Node) -> list[Line]:
     r = op.scale
     count = f"C/r² = {node.x[0]}/{r}² = {node.y[0]}"
@@ -196,7 +228,8 @@ def _(op: resize.Crop, node: Node) -> list[Line]:
 
 @arithmetic.register
 def _(op: dense.FC, node: Node) -> list[Line]:
-    inputs, sides = prod(node.x), [*node.x[1:], node.x[0]]
+    inputs = prod(node.x)
+    sides = node.x if len(node.x) == 2 else [*node.x[1:], node.x[0]]
     lines = [("inputs", f"{product(*sides)} = {grouped(inputs)}")] if len(node.x) > 1 else []
     return [
         *lines,
@@ -207,12 +240,58 @@ def _(op: dense.FC, node: Node) -> list[Line]:
 
 @arithmetic.register
 def _(op: dense.Linear, node: Node) -> list[Line]:
-    x = node.x
-    positions = [("positions", f"{product(*x[1:])} = {grouped(prod(x[1:]))}, the same matrix at each")] if x[1:] else []
+    count = channels(node.x)
+    params = _params("C", "outputs", grouped(count), op.channels, op.bias, node.params)
+    match node.x:
+        case (_,):
+            return [params, _macs("C·outputs", product(count, op.channels), node.macs)]
+        case (tokens, _):
+            numbers = product(tokens, count, op.channels)
+            where = ("tokens", f"{grouped(tokens)}, the same matrix for each")
+            return [where, params, _macs("tokens·C·outputs", numbers, node.macs)]
+    sides = node.x[1:]
+    where = ("positions", f"{product(*sides)} = {grouped(prod(sides))}, the same matrix at each")
+    return [where, params, _macs("positions·C·outputs", product(*sides, count, op.channels), node.macs)]
+
+
+# Attention ---------------------------------------------------------------------------------------
+
+
+@arithmetic.register
+def _(op: attention.Attention, node: Node) -> list[Line]:
+    count = channels(node.x)
+    tokens = prod(node.x) // count
+    weights = f"4·C² + 4·C = 4·{grouped(count)}² + 4·{grouped(count)}" if op.bias else f"4·C² = 4·{grouped(count)}²"
+    numbers = f"4·{grouped(tokens)}·{grouped(count)}² + 2·{grouped(tokens)}²·{grouped(count)}"
     return [
-        *positions,
-        _params("C", "outputs", grouped(x[0]), op.channels, op.bias, node.params),
-        _macs("positions·C·outputs" if x[1:] else "C·outputs", product(*x[1:], x[0], op.channels), node.macs),
+        ("tokens", f"L = {grouped(tokens)}" + ("" if len(node.x) == 2 else f" = {product(*node.x[1:])} positions")),
+        ("heads", f"{op.heads} of C/heads = {grouped(count)}/{op.heads} = {count // op.heads} channels each"),
+        ("value", "soft-max(q·kᵀ/√d)·v over all tokens, d the channels of a head; q, k, v and the result by matrices"),
+        ("parameters", f"{weights} = {grouped(node.params)}"),
+        _macs("4·L·C² + 2·L²·C", numbers, node.macs),
+    ]
+
+
+@arithmetic.register
+def _(op: attention.WindowAttention, node: Node) -> list[Line]:
+    count, (high, wide), padded, steps = node.x[0], op.window_, op.padded(node.x), op.steps(node.x)
+    places, each = prod(padded), high * wide
+    table = (2 * high - 1) * (2 * wide - 1)
+    grown = f", the map padded to {_times(padded)}" if padded != node.x[1:] else ""
+    moved = f", shifted by {_times(steps)}" if any(steps) else ""
+    biases = f" + 4·{grouped(count)}" if op.bias else ""
+    numbers = f"4·{grouped(places)}·{grouped(count)}² + 2·{grouped(places)}·{each}·{grouped(count)}"
+    return [
+        ("windows", f"{places // each} of {_times(op.window_)} = {each} positions{grown}{moved}"),
+        ("heads", f"{op.heads} of C/heads = {grouped(count)}/{op.heads} = {count // op.heads} channels each"),
+        ("value", "soft-max(q·kᵀ/√d + b)·v over the window, b learnt for each relative position and head"),
+        (
+            "parameters",
+            f"4·C² + {'4·C + ' if op.bias else ''}(2h − 1)·(2w − 1)·heads = 4·{grouped(count)}²{biases}"
+            f" + {table}·{op.heads} = {grouped(node.params)}",
+        ),
+        ("not trained", f"(h·w)² = {each}² = {grouped(each * each)} more: where each pair finds its b"),
+        _macs("4·P·C² + 2·P·h·w·C, P positions", numbers, node.macs),
     ]
 
 

@@ -6,7 +6,7 @@ from functools import singledispatch
 from math import prod
 
 from archc.ir import Op, Pair, Shape, channels
-from archc.ops import conv, dense, pool, resize
+from archc.ops import attention, conv, dense, pool, resize
 
 Geometry = tuple[str, str, str]
 """What slides or multiplies, its stride, its padding, as the table prints them."""
@@ -44,7 +44,17 @@ def _(op: pool.Pool, x: Shape, y: Shape) -> Geometry:
 
 @geometry.register
 def _(op: pool.GlobalPool, x: Shape, y: Shape) -> Geometry:
-    return f"{x[1]}×{x[2]}", "", ""
+    return f"{x[0]} tokens" if len(x) == 2 else f"{x[1]}×{x[2]}", "", ""
+
+
+@geometry.register
+def _(op: attention.Attention, x: Shape, y: Shape) -> Geometry:
+    return f"{op.heads} heads", "", ""
+
+
+@geometry.register
+def _(op: attention.WindowAttention, x: Shape, y: Shape) -> Geometry:
+    return f"{op.heads} heads in {times(op.window_)}", "", ""
 
 
 @geometry.register

@@ -235,7 +235,7 @@ def call(scope: Scope | None) -> str:
             in_order = False
             continue
         texts.append(spelled(argument.value) if in_order else f"{argument.name}={spelled(argument.value)}")
-    return f"{scope.block}({', '.join(texts)})"
+    return f"{scope.block}({', '.join(texts)})" if texts else scope.block
 
 
 def spelled(value: object) -> str:

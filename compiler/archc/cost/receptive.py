@@ -21,7 +21,7 @@ from math import gcd, lcm
 from typing import NamedTuple
 
 from archc.ir import Graph, Node, Op, Pair, Shape, Value, Window
-from archc.ops import conv, dense, layout, norm, pointwise, pool, random, resize
+from archc.ops import attention, conv, dense, layout, norm, pointwise, pool, random, resize, sequence
 
 LONGEST_PERIOD = 1024
 """Maps enlarged more than this, beyond the input's own scale, are said to see the whole input."""
@@ -201,7 +201,13 @@ def reaches(op: Op, x: Shape, y: Shape) -> Reaches | None:
 @reaches.register(layout.Identity)
 @reaches.register(layout.Shuffle)
 @reaches.register(layout.Part)
-@reaches.register(layout.Scale)
+@reaches.register(layout.Slice)
+@reaches.register(layout.Multiply)
+@reaches.register(layout.PerChannel)
+@reaches.register(norm.L2Norm)
+@reaches.register(pool.ChannelPool)
+@reaches.register(sequence.Tokens)
+@reaches.register(sequence.Positions)
 def _(op: Op, x: Shape, y: Shape) -> Reaches | None:
     """These work at each position by itself. (What `reshape` does to the positions, `look` knows.)"""
     return _UNMOVED
@@ -278,6 +284,44 @@ def _sample(scale: int, margin: int | None, aligned: bool) -> Reach:
 
 
 @reaches.register
+def _(op: resize.Resize, x: Shape, y: Shape) -> Reaches | None:
+    if op.align_corners or max(op.size) > LONGEST_PERIOD:
+        return None
+    margin = {"bilinear": 0, "bicubic": 1}[op.mode]
+    rows, columns = (_resample(side, count, margin) for side, count in zip(x[1:], op.size, strict=True))
+    return rows, columns
+
+
+def _resample(side: int, count: int, margin: int) -> Reach:
+    """Interpolation at (i + ½)·side/count − ½ for each of `count` units, and `margin` more on each side."""
+    shared = gcd(side, count)
+    places = [divmod((2 * unit + 1) * side - count, 2 * count) for unit in range(count // shared)]
+    first = tuple(below - margin if between else below for below, between in places)
+    last = tuple(below + 1 + margin if between else below for below, between in places)
+    return Reach(first, last, side // shared)
+
+
+@reaches.register
+def _(op: resize.Padding, x: Shape, y: Shape) -> Reaches | None:
+    (top, left), _ = op.ends()
+    return Reach((-top,), (-top,), 1), Reach((-left,), (-left,), 1)
+
+
+@reaches.register
+def _(op: attention.WindowAttention, x: Shape, y: Shape) -> Reaches | None:
+    """All of the window that the unit stands in; at the border, where windows are cut, it is less."""
+    if max(op.window_) > LONGEST_PERIOD:
+        return None
+    rows, columns = (_stand(window, step) for window, step in zip(op.window_, op.steps(x), strict=True))
+    return rows, columns
+
+
+def _stand(window: int, step: int) -> Reach:
+    first = tuple((unit - step) // window * window + step for unit in range(window))
+    return Reach(first, tuple(place + window - 1 for place in first), window)
+
+
+@reaches.register
 def _(op: resize.PixelShuffle, x: Shape, y: Shape) -> Reaches | None:
     if op.scale > LONGEST_PERIOD:
         return None
@@ -326,5 +370,5 @@ def _(op: Op, x: Shape, y: Shape) -> Reaches | None:
 @reaches.register(pointwise.SoftMax)
 @reaches.register(pointwise.LogSoftMax)
 def _(op: Op, x: Shape, y: Shape) -> Reaches | None:
-    """These mix channels: nothing else on a map, every value of a vector."""
-    return _UNMOVED if len(x) == 3 else None
+    """These mix channels: nothing else on a map or in a sequence, every value of a vector."""
+    return _UNMOVED if len(x) > 1 else None

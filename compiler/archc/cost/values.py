@@ -6,7 +6,7 @@ from functools import singledispatch
 from math import prod
 
 from archc.ir import Node, Op, Shape, channels
-from archc.ops import layout, merge, norm, pointwise, random
+from archc.ops import layout, merge, norm, pointwise, random, sequence
 
 Line = tuple[str, str]
 """What is worked out, and how."""
@@ -61,16 +61,16 @@ def _(op: pointwise.Activation, node: Node) -> list[Line]:
             many = "1, one slope for all channels" if shared else f"C = {node.x[0]}, one slope a for each channel"
             return [("value", "x above 0, else a·x, a learnt"), ("parameters", many)]
         case pointwise.SoftMax() | pointwise.LogSoftMax():
-            where = f" at each of {product(*node.x[1:])} positions" if len(node.x) > 1 else ""
+            where = _each(node.x)
             name = "e^xᵢ/Σe^xⱼ" if isinstance(op, pointwise.SoftMax) else "xᵢ − ln Σe^xⱼ"
-            return [("value", f"{name} over {grouped(node.x[0])} channels{where}")]
+            return [("value", f"{name} over {grouped(channels(node.x))} channels{where}")]
     raise AssertionError(op)
 
 
 @values.register
 def _(op: norm.BatchNorm, node: Node) -> list[Line]:
-    channels = node.x[0]
-    kept = f"2·C + 1 = 2·{channels} + 1 = {grouped(2 * channels + 1)} more: running mean and variance, and a counter"
+    count = node.x[0]
+    kept = f"2·C + 1 = 2·{count} + 1 = {grouped(2 * count + 1)} more: running mean and variance, and a counter"
     learnt = "γ·(x − μ)/√(σ² + ε) + β" if op.affine else "(x − μ)/√(σ² + ε)"
     lines = [("value", f"{learnt}, μ and σ² of each channel over the batch; at inference the running ones")]
     if op.affine:
@@ -80,7 +80,9 @@ def _(op: norm.BatchNorm, node: Node) -> list[Line]:
 
 @values.register
 def _(op: norm.LayerNorm, node: Node) -> list[Line]:
-    where = "of the channels at each position" if len(node.x) > 1 else "of the vector"
+    where = {3: "of the channels at each position", 2: "of the channels of each token"}.get(
+        len(node.x), "of the vector"
+    )
     return [("value", f"γ·(x − μ)/√(σ² + ε) + β, μ and σ² {where}"), _scale_and_shift(node)]
 
 
@@ -93,7 +95,35 @@ def _(op: norm.GroupNorm, node: Node) -> list[Line]:
 
 
 def _scale_and_shift(node: Node) -> Line:
-    return "parameters", f"2·C = 2·{grouped(node.x[0])} = {grouped(node.params)}, γ and β"
+    return "parameters", f"2·C = 2·{grouped(channels(node.x))} = {grouped(node.params)}, γ and β"
+
+
+@values.register
+def _(op: norm.InstanceNorm, node: Node) -> list[Line]:
+    rescaled = "γ·(x − μ)/√(σ² + ε) + β" if op.affine else "(x − μ)/√(σ² + ε)"
+    lines = [("value", f"{rescaled}, μ and σ² of each channel over the map, for each example by itself")]
+    return [*lines, _scale_and_shift(node)] if op.affine else lines
+
+
+@values.register
+def _(op: norm.GRN, node: Node) -> list[Line]:
+    value = "γ·x·g/(mean(g) + ε) + β + x, g = √Σx² of each channel over the map, the mean over channels"
+    return [("value", value), _scale_and_shift(node)]
+
+
+@values.register
+def _(op: norm.L2Norm, node: Node) -> list[Line]:
+    return [("value", f"x/max(√Σx², ε) over {grouped(channels(node.x))} channels{_each(node.x)}; no parameters")]
+
+
+def _each(x: Shape) -> str:
+    """Where the channels are taken together, if not in a vector."""
+    match len(x):
+        case 3:
+            return f" at each of {product(*x[1:])} positions"
+        case 2:
+            return f" of each of {grouped(x[0])} tokens"
+    return ""
 
 
 @values.register
@@ -105,6 +135,10 @@ def _(op: norm.LRN, node: Node) -> list[Line]:
 @values.register
 def _(op: random.Random, node: Node) -> list[Line]:
     match op:
+        case random.ChannelDropout(rate=rate):
+            value = f"a whole channel 0 with probability {rate:g}, else x/(1 − {rate:g})"
+        case random.StochasticDepth(rate=rate):
+            value = f"all of an example 0 with probability {rate:g}, else x/(1 − {rate:g})"
         case random.Dropout(rate=rate):
             value = f"0 with probability {rate:g}, else x/(1 − {rate:g})"
         case random.Mask(rate=rate):
@@ -119,7 +153,8 @@ def _(op: random.Random, node: Node) -> list[Line]:
 
 @values.register
 def _(op: layout.Flatten, node: Node) -> list[Line]:
-    return [("size", f"{product(*_written(node.x))} = {grouped(prod(node.x))}, channel by channel")]
+    order = "token by token" if len(node.x) == 2 else "channel by channel"
+    return [("size", f"{product(*_written(node.x))} = {grouped(prod(node.x))}, {order}")]
 
 
 @values.register
@@ -140,14 +175,65 @@ def _(op: layout.Shuffle, node: Node) -> list[Line]:
 
 @values.register
 def _(op: layout.Part, node: Node) -> list[Line]:
-    first = (op.index - 1) * node.y[0]
-    many = f"{node.x[0]}/{op.of} = {node.y[0]}"
-    return [("channels", f"{many}: {first} to {first + node.y[0] - 1}, counted from 0")]
+    first, end = op.bounds(node.x)
+    many = f"{channels(node.x)}/{op.of} = {channels(node.y)}"
+    return [("channels", f"{many}: {first} to {end - 1}, counted from 0")]
 
 
 @values.register
-def _(op: layout.Scale, node: Node) -> list[Line]:
-    return [("value", "γ·x"), ("parameters", f"C = {grouped(node.x[0])}, one γ for each channel")]
+def _(op: layout.Slice, node: Node) -> list[Line]:
+    first, end = op.bounds(node.x)
+    return [("channels", f"{first} to {end - 1} of {channels(node.x)}, counted from 0: {end - first}")]
+
+
+@values.register
+def _(op: layout.Multiply, node: Node) -> list[Line]:
+    more = f" + {op.plus:g}" if op.plus else ""
+    return [("value", f"{op.by:g}·x{more}; no parameters")]
+
+
+@values.register
+def _(op: layout.PerChannel, node: Node) -> list[Line]:
+    value, letter = ("γ·x", "γ") if isinstance(op, layout.Scale) else ("x + β", "β")
+    many = f"1, one {letter} for all" if op.shared else f"C = {grouped(node.params)}, one {letter} for each channel"
+    return [("value", value), ("parameters", many)]
+
+
+# Sequences ---------------------------------------------------------------------------------------
+
+
+@values.register
+def _(op: sequence.Tokens, node: Node) -> list[Line]:
+    return [("tokens", f"{product(*node.x[1:])} = {grouped(node.y[0])}, one for each position, row by row")]
+
+
+@values.register
+def _(op: sequence.ToMap, node: Node) -> list[Line]:
+    return [("size", f"{grouped(node.x[0])} = {product(*node.y[1:])}, row by row")]
+
+
+@values.register
+def _(op: sequence.Transpose, node: Node) -> list[Line]:
+    return [("value", f"{grouped(node.x[1])} channels become tokens, {grouped(node.x[0])} tokens channels")]
+
+
+@values.register
+def _(op: sequence.ClassToken, node: Node) -> list[Line]:
+    count = f"{grouped(node.x[0])} + 1 = {grouped(node.y[0])}"
+    return [("tokens", f"{count}, the learnt one first"), ("parameters", f"C = {grouped(node.params)}")]
+
+
+@values.register
+def _(op: sequence.Positions, node: Node) -> list[Line]:
+    return [
+        ("value", "x + β"),
+        ("parameters", f"{product(*_written(node.x))} = {grouped(node.params)}, one β for each"),
+    ]
+
+
+@values.register
+def _(op: sequence.Token, node: Node) -> list[Line]:
+    return [("value", f"token {op.index} of {grouped(node.x[0])}, counted from 1")]
 
 
 # Several values ----------------------------------------------------------------------------------
@@ -161,7 +247,7 @@ def _(op: merge.Add, node: Node) -> list[Line]:
 @values.register
 def _(op: merge.Mul, node: Node) -> list[Line]:
     spread = any(value.shape != node.y for value in node.inputs)
-    how = "each channel of the map times one factor" if spread else "number by number"
+    how = "by one factor for each channel or each position" if spread else "number by number"
     return [("value", f"the product of {len(node.inputs)} values, {how}; no parameters"), _NO_MACS]
 
 
@@ -175,5 +261,5 @@ _NO_MACS: Line = ("MACs", "0: only products with weights are counted")
 
 
 def _written(shape: Shape) -> list[int]:
-    """Height, width, channels."""
-    return [*shape[1:], shape[0]]
+    """Height, width, channels; tokens, channels."""
+    return list(shape) if len(shape) == 2 else [*shape[1:], shape[0]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from archc.cost.summary import rounded
 from archc.cost.table import cells_wide
-from archc.diagram.fold import Box
 from archc.diagram.markup import clean, html
 from archc.diagram.palette import PAINTS, Paint
+from archc.diagram.parts import Box
 from archc.ir import Node, people
 from archc.ops.declare import written
 
@@ -35,7 +35,11 @@ def label(box: Box) -> str:
     lines = [
         _cell(lead, head, max(_wide(names(box), NAME_SIZE), _wide(layer_text(lead), LAYER_SIZE))),
         *(
-            _cell(node, f'<FONT POINT-SIZE="{MORE_SIZE}">{html(layer_text(node))}</FONT>', _wide(layer_text(node), MORE_SIZE))
+            _cell(
+                node,
+                f'<FONT POINT-SIZE="{MORE_SIZE}">{html(layer_text(node))}</FONT>',
+                _wide(layer_text(node), MORE_SIZE),
+            )
             for node in more
         ),
     ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from archc.diagram.boxes import tooltip
 from archc.diagram.cards import Cards
-from archc.diagram.fold import Box, Cluster, End, Part
 from archc.diagram.heading import settings
+from archc.diagram.limits import MOST_ARROWS, DiagramLimit
 from archc.diagram.markup import attributes, clean, html, quoted
+from archc.diagram.measure import Look, gridded, measured, tag_width, title_width
 from archc.diagram.palette import LINE, PAINTS
+from archc.diagram.parts import Box, Cluster, End, Part
 from archc.diagram.place import FRAME_SIZE, FRAME_TITLE
+from archc.diagram.plan import Plan
 from archc.diagram.route import spline
 from archc.diagram.rows import SLIDE, TITLE_HEIGHT, TITLE_WIDTH
-from archc.diagram.spread import MARGIN, Look, Plan, Sheet, Spot, gridded, measured, settled, tag_width, title_width
+from archc.diagram.settle import Sheet, Spot, settled
 from archc.diagram.wires import ENTRY, Drawn, Key, Level, Link, Wire, level, wires
 from archc.ir import Graph, Shape, people
 
@@ -19,6 +22,8 @@ ROOMS = (700, 900, 1100, 1300, 1500, 1700, 2000, 2400, 2800, 3400, 4200)
 """Widths to try, in points; the one that can be shown largest on a slide is taken."""
 CROSSING = (1, 2, 4, 8)
 """How many values may go on from one row to the next: few are easier to follow."""
+MANY = 400
+"""Arrows from which on a picture is large."""
 CLUMSY = 0.85
 """What a picture must gain to be worth twice as many values between its rows."""
 
@@ -39,13 +44,15 @@ def dot(graph: Graph, parts: tuple[Part, ...], boxes: list[Box]) -> str:
     owners: dict[str, Box] = {}
     _trace(parts, parts, makers, owners)
     arrows = wires(graph, boxes, makers, owners, ends)
+    if len(arrows) > MOST_ARROWS:
+        raise DiagramLimit("arrows", len(arrows), MOST_ARROWS)
     top = level((begin, *parts, *ends), arrows)
     look = Look(
         {id(box): cards.size(box) for box in boxes},
         {id(cluster): _title(cluster, cards) for cluster in _clusters(parts)},
         _tags(arrows, {id(box): box.nodes[0].x for box in boxes}),
     )
-    sheet = settled(_largest(top, look), look.tags)
+    sheet = settled(_largest(top, look, large=len(arrows) > MANY), look.tags)
     ids = {id(begin): "input"} | {id(box): f"box{at}" for at, box in enumerate(boxes, 1)}
     ids |= {id(end): f"output{at}" if len(ends) > 1 else "output" for at, end in enumerate(ends, 1)}
     kinds = {wire.kind for wire in arrows}
@@ -62,12 +69,12 @@ def dot(graph: Graph, parts: tuple[Part, ...], boxes: list[Box]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _largest(top: Level, look: Look) -> Plan:
-    """The plan that can be shown largest on a slide of 16:9."""
+def _largest(top: Level, look: Look, *, large: bool) -> Plan:
+    """The plan that can be shown largest on a slide of 16:9; a `large` one fits on none, and few are tried."""
     grids = gridded(top)
     best, most = None, 0.0
     for clumsiness, crossing in enumerate(CROSSING):
-        for room in ROOMS:
+        for room in ROOMS[2::4] if large else ROOMS:
             plan = measured(top, grids, room, crossing, look)
             scale = min(SLIDE[0] / max(plan.width, TITLE_WIDTH), SLIDE[1] / (plan.height + TITLE_HEIGHT))
             scale *= CLUMSY**clumsiness
@@ -77,9 +84,7 @@ def _largest(top: Level, look: Look) -> Plan:
     return best
 
 
-def _trace(
-    drawn: tuple[Part, ...], actual: tuple[Part, ...], makers: dict[int, Drawn], owners: dict[str, Box]
-) -> None:
+def _trace(drawn: tuple[Part, ...], actual: tuple[Part, ...], makers: dict[int, Drawn], owners: dict[str, Box]) -> None:
     """Which drawn box every value and every layer belongs to, those of folded turns included."""
     for shown, part in zip(drawn, actual, strict=True):
         match shown, part:

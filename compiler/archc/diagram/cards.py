@@ -21,9 +21,9 @@ from archc.diagram.boxes import (
     names,
     paint,
 )
-from archc.diagram.fold import Box
 from archc.diagram.markup import clean, html, quoted
 from archc.diagram.palette import BLOCK, Paint
+from archc.diagram.parts import Box
 from archc.ir import Argument, Graph, Scope, people
 from archc.ops.declare import show
 from archc.tree import Quoted

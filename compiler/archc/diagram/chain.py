@@ -6,10 +6,10 @@ Graphviz is told the places of boxes and frames (`layout=nop`) and draws the arr
 from __future__ import annotations
 
 from archc.diagram.boxes import EDGE_SIZE, WIDE_CHARACTER, label, tooltip
-from archc.diagram.fold import Box, Cluster, End, Part
 from archc.diagram.heading import settings
 from archc.diagram.markup import attributes, clean, quoted
 from archc.diagram.palette import LINE, PAINTS
+from archc.diagram.parts import Box, Cluster, End, Part
 from archc.diagram.place import FRAME_SIZE, Frame, Places, framed, placed
 from archc.diagram.rows import Row, in_rows
 from archc.ir import Graph, Shape, people

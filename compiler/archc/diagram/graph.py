@@ -7,26 +7,18 @@ right, so the picture fills a slide. The same network gives the same bytes.
 
 from __future__ import annotations
 
-from archc.diagnostics import Diagnostic, Refusal
 from archc.diagram import branching, chain
-from archc.diagram.fold import boxes_of, folded
+from archc.diagram.fold import folded
 from archc.diagram.items import branches
+from archc.diagram.limits import MOST_BOXES, DiagramLimit
+from archc.diagram.parts import boxes_of
 from archc.ir import Graph
 
-MOST_BOXES = 2000
-
-
-class DiagramLimit(Refusal):
-    """A0404: the network has too many boxes, folded, for a picture that anybody could read."""
-
-    def __init__(self, boxes: int) -> None:
-        message = f"the diagram has {boxes:,} boxes after folding; at most {MOST_BOXES:,} are drawn"
-        help = "put equal layers next to each other or into a labelled repeat, which are drawn once"
-        super().__init__((Diagnostic("A0404", message, help=help),))
+__all__ = ["MOST_BOXES", "DiagramLimit", "dot"]
 
 
 def dot(graph: Graph, depth: int | None = None) -> str:
-    """The DOT text of a network's graph view; raises DiagramLimit for more than 2,000 boxes.
+    """The DOT text of a network's graph view; raises DiagramLimit for more than 2,000 boxes or 4,000 arrows.
 
     Blocks, groups and heads at `depth` are drawn as one box each; without a depth, as many are opened
     as can be read on a slide.
@@ -34,7 +26,7 @@ def dot(graph: Graph, depth: int | None = None) -> str:
     parts = folded(graph, depth)
     boxes = boxes_of(parts)
     if len(boxes) > MOST_BOXES:
-        raise DiagramLimit(len(boxes))
+        raise DiagramLimit("boxes", len(boxes), MOST_BOXES)
     if branches(graph) or any(box.scope for box in boxes):
         return branching.dot(graph, parts, boxes)
     return chain.dot(graph, parts, boxes)

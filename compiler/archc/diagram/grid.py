@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from archc.diagram.fold import Part, End
+from archc.diagram.parts import End, Part
 from archc.diagram.wires import ENTRY, Level, Link
 
 
@@ -77,17 +77,18 @@ def grid(level: Level, short: Callable[[Part | End], bool]) -> Grid:
     lanes = [main]
     parts: dict[int, Lane] = {}
     passing: dict[Link, Lane] = {}
-    for at, link in _main(level, columns, entering):
+    for at, out in _main(level, columns, entering):
         parts[at] = main
         main.taken.append((columns[at], columns[at]))
-        if link is not None:
-            first, last = columns[link.source] + 1, columns[link.target] - 1
+        if out is not None:
+            first, last = columns[out.source] + 1, columns[out.target] - 1
             if first <= last:
                 main.taken.append((first, last))
-                passing[link] = main
+                passing[out] = main
     paths = _paths(level, columns, entering, leaving, parts, passing)
     for _, alike in groupby(paths, key=lambda path: path.last - path.first):
-        above, below = [], []
+        above: list[tuple[_Path, Lane | None]] = []
+        below: list[tuple[_Path, Lane | None]] = []
         for path in alike:
             beside = _beside(path, parts)
             (above if _above(path, level, entering, parts, beside, short) else below).append((path, beside))
@@ -99,9 +100,7 @@ def grid(level: Level, short: Callable[[Part | End], bool]) -> Grid:
     return Grid(width, columns, main, lanes, parts, passing)
 
 
-def _main(
-    level: Level, columns: dict[int, int], entering: dict[int, list[Link]]
-) -> list[tuple[int, Link | None]]:
+def _main(level: Level, columns: dict[int, int], entering: dict[int, list[Link]]) -> list[tuple[int, Link | None]]:
     """The longest path that leads out of the frame, each part with the link that leaves it, if it passes columns."""
     exit = len(level.parts)
     ways = entering.get(exit, [])
@@ -167,9 +166,7 @@ def _paths(
     return sorted(found, key=lambda path: (path.first - path.last, path.order))
 
 
-def _goes_on(
-    way: Link, seen: set[int], columns: dict[int, int], entering: dict[int, list[Link]], exit: int
-) -> bool:
+def _goes_on(way: Link, seen: set[int], columns: dict[int, int], entering: dict[int, list[Link]], exit: int) -> bool:
     """Whether the part that a link leads to continues the path: it is new, and this is its last need."""
     if way.target == exit or way.target in seen:
         return False

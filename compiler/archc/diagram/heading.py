@@ -5,9 +5,9 @@ from __future__ import annotations
 from archc.cost.analyse import Analysis, analyse
 from archc.cost.summary import rounded
 from archc.diagram.boxes import EDGE_SIZE, FONT
-from archc.diagram.fold import Box
 from archc.diagram.markup import attributes, clean, html, quoted
 from archc.diagram.palette import BLOCK, LINE, PAINTS, TEXT, Paint
+from archc.diagram.parts import Box
 from archc.ir import Graph
 from archc.ops.resize import Unpool
 

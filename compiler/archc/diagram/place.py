@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import inf
 
 from archc.diagram.boxes import WIDE_CHARACTER, height, width
-from archc.diagram.fold import Box, Cluster, End, Part
+from archc.diagram.parts import Box, Cluster, End, Part
 from archc.diagram.rows import END_WIDTH, ROW_GAP, Row
 
 END_HEIGHT = 46

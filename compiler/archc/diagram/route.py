@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from archc.diagram.spread import CORNER, Point, Spot
+from archc.diagram.settle import Point, Spot
 
 ARROWHEAD = 9.0
+CORNER = 7.0
 
 
 def spline(way: list[Spot], height: float) -> str:

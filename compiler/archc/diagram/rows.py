@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.diagram.boxes import height, width
-from archc.diagram.fold import Box, Cluster, End, Part
+from archc.diagram.parts import Box, Cluster, End, Part
 
 SLIDE = (1920, 1080)
 MOST_IN_A_ROW = 10

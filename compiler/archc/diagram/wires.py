@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from archc.diagram.fold import Box, Cluster, End, Part
+from archc.diagram.parts import Box, Cluster, End, Part
 from archc.ir import Graph, Shape
 from archc.ops.conv import Conv
 from archc.ops.merge import Add
@@ -109,11 +109,7 @@ def projects(box: Drawn) -> bool:
     if isinstance(box, End) or box.scope is not None or box.times > 1:
         return False
     first, *rest = box.nodes
-    return (
-        isinstance(first.op, Conv)
-        and first.op.kernel == (1, 1)
-        and all(node.op.family == "norm" for node in rest)
-    )
+    return isinstance(first.op, Conv) and first.op.kernel == (1, 1) and all(node.op.family == "norm" for node in rest)
 
 
 def level(parts: tuple[Part | End, ...], wires: list[Wire], frame: Cluster | None = None) -> Level:

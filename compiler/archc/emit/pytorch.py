@@ -1,9 +1,9 @@
 """From a graph to a PyTorch source file that reads as if a careful person had written it.
 
 Layers at the top are attributes that `forward` calls, or functions where they own no weights; a
-group is an `nn.Sequential` whose members carry the names that the graph gave them. A group that
-hands switches from pooling to unpooling is no straight line: it is an `nn.ModuleDict`, and
-`forward` spells out its steps.
+group is an `nn.Sequential` whose members carry the names that the graph gave them; a block is a
+class. A group that others look into, or that hands switches from pooling to unpooling, is no
+straight line: it is an `nn.ModuleDict`, and `forward` spells out its steps.
 """
 
 from __future__ import annotations
@@ -12,53 +12,69 @@ import ast
 import builtins
 import keyword
 import re
-from collections.abc import Iterator
-from unicodedata import normalize
+from collections.abc import Sequence
 
-from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, plain_name, prose, quoted
-from archc.emit.pytorch_forward import write_forward
-from archc.emit.pytorch_groups import Group, Plan, Stack, channels_first, group_module, plan
-from archc.emit.pytorch_layers import applied, layer
+from archc.emit import pytorch_names
+from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, literal, plain_name, prose, quoted
+from archc.emit.pytorch_align import align
+from archc.emit.pytorch_classes import Classes, accesses
+from archc.emit.pytorch_forward import write_statements
+from archc.emit.pytorch_frame import Frame
+from archc.emit.pytorch_groups import channels_first
+from archc.emit.pytorch_init import modules, write_attributes
+from archc.emit.pytorch_layers import applied
+from archc.emit.pytorch_moves import Move, moves
+from archc.emit.pytorch_names import variable_name
 from archc.emit.pytorch_snippets import SNIPPETS
+from archc.emit.pytorch_stacks import Stack, stacks
 from archc.emit.pytorch_start import promise, write_start
-from archc.ir import Graph, Node
-from archc.ops import norm, pointwise, resize
+from archc.emit.pytorch_tree import Plan, final_soft, plan
+from archc.emit.pytorch_wiring import Step, Wiring, is_head, steps, wire
+from archc.ir import Graph, Node, Value
+from archc.ops import norm, pointwise
 
-STANDARD = {"math": "import math", "OrderedDict": "from collections import OrderedDict"}
+STANDARD = {
+    "math": "import math",
+    "OrderedDict": "from collections import OrderedDict",
+    "Callable": "from collections.abc import Callable",
+}
+TYPING = ("ClassVar", "NamedTuple")
 TORCH = {"torch": "import torch", "F": "import torch.nn.functional as F"}
-LONGEST_NAME = 60
-"""Letters of a class name; what is longer is cut, so that lines stay within bounds."""
+OUTPUTS = "Outputs"
+TRAINING_OUTPUTS = "TrainingOutputs"
+_NO_FIELDS = frozenset({"count", "index", "main"})
+"""What a named tuple has already."""
 
-_TAKEN = {*dir(builtins), *keyword.kwlist, *SNIPPETS, *STANDARD, *TORCH, "Tensor"}
+_TAKEN = {*dir(builtins), *keyword.kwlist, *SNIPPETS, *STANDARD, *TYPING, *TORCH, "Tensor", OUTPUTS, TRAINING_OUTPUTS}
 
 
 def emit(graph: Graph) -> str:
-    """The text of a file with one class, which needs PyTorch and nothing else.
+    """The text of a file with a class for the network and one for each block; it needs PyTorch and nothing else.
 
     `forward` gives logits where the network ends in soft-max, and `predict` what soft-max makes of
-    them. Other networks have no `predict`: their `forward` is all they compute.
+    them. Other networks have no `predict`: their `forward` is all they compute. In training mode a
+    network with heads gives a named tuple: the main output, then those of the heads.
     """
+    whole = plan(graph)
+    classes = Classes(whole, {*_TAKEN, class_name(graph.name)})
+    classes.write()
     body = Writer()
-    _write_class(body, graph)
-    names = _names(body.text)
+    _write_network(body, whole, classes)
+    parts = [*(made.text for made in classes.written), body.text]
+    names = _names("".join(parts))
     snippets = [text for name, text in SNIPPETS.items() if name in names]
     names |= _names("".join(snippets))
-    parts = (_head(graph, names), *snippets, body.text)
+    parts = [_head(graph, names), *snippets, *parts]
     return "\n\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def class_name(name: str) -> str:
-    """A network's name as PEP 8 spells classes: `AlexNet two-bank` is `AlexNetTwoBank`.
+    """The name of a network's class, as PEP 8 spells it: `AlexNet two-bank` is `AlexNetTwoBank`.
 
     >>> [class_name(name) for name in ("VGG-E", "lenet-5", "3x", "None", "")]
     ['VGGE', 'Lenet5', 'Net3x', 'NoneNet', 'Network']
     """
-    ascii_only = normalize("NFKD", name).encode("ascii", "ignore").decode()
-    words = re.findall(r"[A-Za-z0-9]+", ascii_only)
-    joined = "".join(word[0].upper() + word[1:] for word in words)[:LONGEST_NAME] or "Network"
-    if joined[0].isdigit():
-        joined = f"Net{joined}"
-    return f"{joined}Net" if joined in _TAKEN else joined
+    return pytorch_names.class_name(name, _TAKEN)
 
 
 def _names(text: str) -> set[str]:
@@ -72,6 +88,9 @@ def _head(graph: Graph, names: set[str]) -> str:
     _doc(out, f"{_title(graph)}, generated {by}", f"{_title(graph)}.", f"Generated {by}")
     out.line()
     standard = [line for name, line in STANDARD.items() if name in names]
+    typing = [name for name in TYPING if name in names]
+    if typing:
+        standard.append(f"from typing import {', '.join(typing)}")
     for line in standard:
         out.line(line)
     if standard:
@@ -95,28 +114,42 @@ def _doc(out: Writer, line: str, *parts: str) -> None:
         out.doc(*parts)
 
 
-def _write_class(out: Writer, graph: Graph) -> None:
-    last = graph.nodes[-1] if graph.nodes else None
-    soft = last if last is not None and isinstance(last.op, pointwise.SoftMax | pointwise.LogSoftMax) else None
-    whole = plan(graph.nodes[:-1] if soft else graph.nodes)
-    for stack in whole.stacks.values():
+def _write_network(out: Writer, whole: Plan, classes: Classes) -> None:
+    graph = whole.graph
+    found = stacks(whole)
+    for stack in found.made.values():
         _write_stack(out, stack)
+    _write_outputs(out, graph)
+    frame = Frame(whole, (whole.root,), classes.made)
+    slots = align(frame.groups)
+    order = list(steps(frame, slots))
+    wiring = wire(frame, order)
+    owned = modules(frame, order, wiring, found)
     with out.block(f"class {class_name(graph.name)}(nn.Module)"):
         what = f"{_title(graph)} for inputs of {channels_first(graph.input.shape)}"
         params = sum(node.params for node in graph.nodes)
         count = f"{params:,} parameters, {sum(node.macs for node in graph.nodes):,} MACs."
         _doc(out, f"{what}: {count}", f"{what}.", count)
-        members = list(_attributes(whole.root, whole))
-        if members:
+        if graph.heads:
+            out.line()
+            weights = Brackets("{", tuple(Item(literal(h.weight), f"{quoted(_field(h.name))}: ") for h in graph.heads), "}")
+            out.expression("HEAD_WEIGHTS: ClassVar[dict[str, float]] = ", weights)
+        body = Writer()
+        body.depth = out.depth + 1
+        write_attributes(body, frame, slots, order, owned)
+        if body.lines:
             out.line()
             with out.block("def __init__(self) -> None"):
-                _write_init(out, graph, members)
+                out.doc(f"Make the layers{promise(graph)}.")
+                out.line("super().__init__()")
+                out.lines += body.lines
+                write_start(out, graph)
         out.line()
-        with out.block("def forward(self, x: Tensor) -> Tensor"):
-            write_forward(out, graph, whole, logits=soft is not None)
-        if soft is not None:
+        with out.block(f"def forward(self, x: Tensor) -> {_returned(graph)}"):
+            _write_forward(out, frame, order, wiring, accesses(order, owned))
+        if any(final_soft(graph, value) is not None for _, value in graph.outputs):
             out.line()
-            _write_predict(out, graph, soft)
+            _write_predict(out, graph)
 
 
 def _write_stack(out: Writer, stack: Stack) -> None:
@@ -127,55 +160,121 @@ def _write_stack(out: Writer, stack: Stack) -> None:
     out.line()
 
 
-def _attributes(group: Group, whole: Plan) -> Iterator[tuple[str, Code, str]]:
-    """Name, constructor and comment of each module that a group spelled out in `forward` owns."""
-    for name, inner in group.members.items():
-        if isinstance(inner, Group):
-            if whole.straight(inner):
-                yield name, group_module(inner, whole), ""
-                continue
-            entries = [Item(code, f"{quoted(key)}: ", comment) for key, code, comment in _attributes(inner, whole)]
-            if entries:
-                yield name, call("nn.ModuleDict", Brackets("{", tuple(entries), "}")), ""
-        elif _owns_module(inner, whole):
-            spelling = layer(inner.op, whole.arrives(inner))
-            yield name, spelling.built(), spelling.comment
+# What forward returns.
 
 
-def _owns_module(node: Node, whole: Plan) -> bool:
-    """Whether a layer outside an `nn.Sequential` is an attribute, and no mere function."""
-    if node.name in whole.switches or _switches_of(node) is not None:
+def _field(name: str) -> str:
+    """The name of a result or a head as a field of a named tuple."""
+    return name if plain_name(name) and name.isascii() and name not in _NO_FIELDS else variable_name(name, _NO_FIELDS)
+
+
+def _results(graph: Graph) -> list[tuple[str, Value]]:
+    """The results by their fields: `main`, where there is one."""
+    return [(_field(name), value) for name, value in graph.results] or [("main", graph.output)]
+
+
+def _heads(graph: Graph) -> list[str]:
+    return [_field(head.name) for head in graph.heads]
+
+
+def _returned(graph: Graph) -> str:
+    """The type of what `forward` returns."""
+    if graph.results:
+        return f"{OUTPUTS} | {TRAINING_OUTPUTS}" if graph.heads else OUTPUTS
+    return f"Tensor | {OUTPUTS}" if graph.heads else "Tensor"
+
+
+def _write_outputs(out: Writer, graph: Graph) -> None:
+    """The named tuples for what `forward` returns."""
+    results = [name for name, _ in _results(graph)]
+    if graph.results:
+        _write_tuple(out, OUTPUTS, "What the network yields.", results)
+    if graph.heads:
+        name = TRAINING_OUTPUTS if graph.results else OUTPUTS
+        _write_tuple(out, name, "What the network yields in training: its output and its heads'.", [*results, *_heads(graph)])
+
+
+def _write_tuple(out: Writer, name: str, doc: str, fields: list[str]) -> None:
+    with out.block(f"class {name}(NamedTuple)"):
+        out.doc(doc)
+        out.line()
+        for entry in fields:
+            out.line(f"{entry}: Tensor")
+    out.line()
+    out.line()
+
+
+def _write_forward(out: Writer, frame: Frame, order: Sequence[Step], wiring: Wiring, owned: dict[int, str]) -> None:
+    graph = frame.plan.graph
+    out.doc(_promise_of_forward(graph))
+    found, by_step = moves(frame, order, wiring, owned, {})
+    heads = [by_step[number] for number, step in enumerate(order) if is_head(step)]
+    main = [move for move in found if move not in heads]
+    if not graph.results and not heads:
+        result = write_statements(out, main, by_step[wiring.end])
+        out.expression("return ", result.code, comment=result.comment)
+        return
+    ends = [by_step[wiring.made[frame.plan.source(value)]] for _, value in _results(graph)]
+    late = [move for move in ends if _is_late(move, found, ends)] if graph.results else []
+    kept = [(move.sources[0], "") if move in late and move is not None else (move, "") for move in ends]
+    taps = [(head.sources[0], f"{graph.heads[place].name}_input") for place, head in enumerate(heads) if head]
+    written = write_statements(out, [move for move in main if move not in late], kept[0][0], [*kept, *taps])
+    names = list(written.kept)
+    yields = [
+        move.write([name]) if move is not None and move in late else name
+        for move, name in zip(ends, names, strict=False)
+    ]
+    aside = [head.write([name]) for head, name in zip(heads, names[len(ends) :], strict=True) if head is not None]
+    _write_return(out, graph, yields, aside)
+
+
+def _is_late(move: Move | None, found: Sequence[Move], ends: Sequence[Move | None]) -> bool:
+    """Whether a result is one call, which may stand where it is returned."""
+    if move is None or not move.call or ends.count(move) > 1:
         return False
-    return applied(node.op, whole.arrives(node), Py("x")) is None
+    return not any(move in other.sources for other in found)
 
 
-def _switches_of(node: Node) -> str | None:
-    """The pooling whose switches a node goes back through."""
-    match node.op:
-        case resize.Unpool(at=at) if at is not None:
-            return at.name
-    return None
+def _write_return(out: Writer, graph: Graph, results: list[Code], heads: list[Code]) -> None:
+    named = [name for name, _ in _results(graph)]
+    whole = call(OUTPUTS, **dict(zip(named, results, strict=True))) if graph.results else results[0]
+    if heads:
+        training = TRAINING_OUTPUTS if graph.results else OUTPUTS
+        entries = dict(zip([*named, *_heads(graph)], [*results, *heads], strict=True))
+        with out.block("if self.training"):
+            out.expression("return ", call(training, **entries))
+    out.expression("return ", whole)
 
 
-def _write_init(out: Writer, graph: Graph, members: list[tuple[str, Code, str]]) -> None:
-    out.doc(f"Make the layers{promise(graph)}.")
-    out.line("super().__init__()")
-    said = ""
-    for name, code, comment in members:
-        new = "" if comment == said else comment
-        said = comment or said
-        if plain_name(name):
-            out.expression(f"self.{name} = ", code, comment=new)
-        else:
-            out.expression("", call("self.add_module", name, code), comment=new)
-    write_start(out, graph)
+def _promise_of_forward(graph: Graph) -> str:
+    given = f"Map a batch of N×{channels_first(graph.input.shape)}"
+    if graph.results:
+        return f"{given} to {', '.join(name for name, _ in _results(graph))}."
+    result = channels_first(graph.output.shape)
+    what = f"logits of N×{result}" if final_soft(graph, graph.output) is not None else f"N×{result}"
+    return f"{given} to {what}." if not graph.heads else f"{given} to {what}, in training with the heads'."
 
 
-def _write_predict(out: Writer, graph: Graph, soft: Node) -> None:
-    what = "probabilities" if isinstance(soft.op, pointwise.SoftMax) else "log-probabilities"
+def _write_predict(out: Writer, graph: Graph) -> None:
+    soft = {name: final_soft(graph, value) for name, value in _results(graph)}
+    kinds = {type(node.op) for node in soft.values() if node is not None}
+    what = "probabilities" if kinds == {pointwise.SoftMax} else "log-probabilities"
     modal = any(node.op.training_only or isinstance(node.op, norm.BatchNorm | pointwise.RRelu) for node in graph.nodes)
-    mode = " The mode is the caller's: `eval()` comes first." if modal else ""
+    mode = " The mode is the caller's: `eval()` comes first." if modal or graph.heads else ""
     out.line("@torch.inference_mode()")
-    with out.block("def predict(self, x: Tensor) -> Tensor"):
+    with out.block(f"def predict(self, x: Tensor) -> {OUTPUTS if graph.results else 'Tensor'}"):
         out.doc(f"Return {what}.{mode}")
-        out.expression("return ", applied(soft.op, soft.x, Py("self(x)")) or Py("self(x)"))
+        if graph.results:
+            out.line("y = self(x)")
+            fields = {name: _soft(node, Py(f"y.{name}")) for name, node in soft.items()}
+            out.expression("return ", call(OUTPUTS, **fields))
+            return
+        value = Py("self(x)")
+        if graph.heads:
+            out.line("y = self(x)")
+            value = Py("y if isinstance(y, Tensor) else y.main")
+        out.expression("return ", _soft(soft["main"], value))
+
+
+def _soft(node: Node | None, value: Code) -> Code:
+    return (applied(node.op, node.x, value) if node is not None else None) or value

@@ -106,6 +106,11 @@ class Plan:
         return list(inner.nodes())[-1].output
 
     @cached_property
+    def by_path(self) -> dict[str, Group]:
+        """Every group by its path."""
+        return {group.path: group for group in self.root.groups()}
+
+    @cached_property
     def forms(self) -> dict[str, Form]:
         """What each group becomes, by path."""
         forms: dict[str, Form] = {}
@@ -124,7 +129,7 @@ class Plan:
             return "open"
         if self._straight(group, forms):
             return "sequence"
-        if any(isinstance(node.op, Merge) or own_tensor(node) for node in group.nodes()):
+        if group.kind == "head" or any(isinstance(node.op, Merge) or own_tensor(node) for node in group.nodes()):
             return "class"
         return "open"
 
@@ -205,7 +210,7 @@ class Plan:
 
     def _flattened(self, group: Group) -> Iterator[str]:
         for inner in self.steps(group):
-            if isinstance(inner, Group) and self.form(inner) != "sequence":
+            if isinstance(inner, Group) and (self.form(inner) != "sequence" or inner.kind == "head"):
                 continue
             first = self._first(inner)
             if first is not None and isinstance(first.op, dense.FC) and len(first.x) > 1:

@@ -55,6 +55,12 @@ class Wiring:
     """In the first instance: which step makes a value."""
 
 
+def is_head(step: Step) -> bool:
+    """Whether a step is there in training only."""
+    first = step.slot.first
+    return isinstance(first, Group) and first.kind == "head"
+
+
 def member_of(owner: str, name: str) -> str:
     """How a member of a class or of a group in it is reached."""
     if owner != "self":
