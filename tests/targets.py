@@ -46,11 +46,23 @@ def fill(name: str, shape: Shape) -> NDArray[np.float32] | NDArray[np.int64]:
     last = name.rpartition(".")[2]
     if last == "num_batches_tracked":
         return np.zeros(shape, np.int64)
+    if last == "relative_position_index":
+        return relative_positions(shape)
     if last == "running_var" or (last == "weight" and len(shape) == 1):
         return random.uniform(0.5, 1.5, shape).astype(np.float32)
     if last == "running_mean" or len(shape) < 2:
         return (0.1 * random.standard_normal(shape)).astype(np.float32)
     return (random.standard_normal(shape) * sqrt(1 / prod(shape[1:]))).astype(np.float32)
+
+
+def relative_positions(shape: Shape) -> NDArray[np.int64]:
+    """The table of a square window, as Swin's authors work it out: by a grid of coordinates and its differences."""
+    side = round(prod(shape) ** 0.25)
+    assert side**4 == prod(shape), "the window is square"
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij")).reshape(2, -1)
+    apart = grid[:, :, None] - grid[:, None, :] + side - 1
+    table: NDArray[np.int64] = (apart[0] * (2 * side - 1) + apart[1]).reshape(shape).astype(np.int64)
+    return table
 
 
 def module_class(graph: Graph) -> type[nn.Module]:

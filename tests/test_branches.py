@@ -9,18 +9,20 @@ import json
 import pytest
 import torch
 
+import archc
 import woven
 from archc.cost.analyse import analyse
 from archc.cost.arithmetic import arithmetic
 from archc.cost.explain import explain
-from archc.cost.receptive import LONGEST_PERIOD, Reach, join, reaches
+from archc.cost.receptive import LONGEST_PERIOD, Reach, join, reaches, sights
 from archc.cost.records import tensors, to_csv, to_json
 from archc.cost.values import values
 from archc.initial import LINEAR, bounds, nonlinearities
-from archc.ir import Graph
+from archc.ir import Graph, chain
 from archc.ops import OPS
+from archc.ops.attention import Attention
 from archc.ops.conv import Conv, Deconv
-from archc.ops.dense import FC
+from archc.ops.dense import FC, Linear
 from archc.ops.layout import Flatten, Identity, Part
 from archc.ops.merge import MERGES, Add, Concat, Mul
 from archc.ops.norm import BatchNorm
@@ -28,6 +30,7 @@ from archc.ops.pointwise import LeakyRelu, Relu, Sigmoid, Tanh
 from archc.ops.pool import AvgPool, GlobalAvgPool, MaxPool
 from archc.ops.random import Dropout
 from archc.ops.resize import Upsample
+from archc.ops.sequence import ToMap, Tokens
 from conftest import ROOT
 from woven import Weaver, conv
 
@@ -255,6 +258,21 @@ def _vector_field(graph: Graph) -> tuple[int, int]:
     return reached
 
 
+@pytest.mark.parametrize(("depth", "strided", "side"), [(50, 1, 483), (101, 1, 1027), (152, 1, 1507), (50, 2, 427)])
+def test_residual_networks_see_what_was_published(depth: int, strided: int, side: int) -> None:
+    """Araujo et al. 2019, table 1. With the strides at the 3×3 convolutions, by hand: 35, 91, 267, 427."""
+    graph = woven.resnet(*RESNETS[depth], strided=strided)
+    last = next(node.output for node in reversed(graph.nodes) if node.y == (2048, 7, 7))
+    assert [reach.size for reach in sights(graph)[last].reaches] == [side, side]
+
+
+def test_inception_v3_sees_what_was_published() -> None:
+    """Araujo et al. 2019, table 1: 1311."""
+    graph = archc.load(ROOT / "specs" / "torchvision" / "inception_v3.arch").graph
+    last = next(node.output for node in reversed(graph.nodes) if node.y == (2048, 8, 8))
+    assert sights(graph)[last].reaches[0].size == 1311
+
+
 def test_vectors_of_different_maps_are_said_to_see_all_that_any_of_them_does() -> None:
     w = Weaver("n", (1, 14, 14))
     _vectors(w)
@@ -267,6 +285,14 @@ def test_a_merge_of_one_value_with_itself_sees_what_it_sees() -> None:
     value = w.then("conv", conv(3, 2))
     w.then("add", Add(), value, value)
     assert analyse(w.graph()).layers[-1].field == (3, 3)
+
+
+def test_a_sequence_that_becomes_a_map_again_has_its_positions_back() -> None:
+    ops = [("conv", Conv(2)), ("tokens", Tokens()), ("linear", Linear(3)), ("map", ToMap((6, 6))), ("pool", MaxPool())]
+    fields = [layer.field for layer in analyse(chain("n", (1, 6, 6), ops)).layers]
+    assert fields == [(3, 3), (3, 3), (3, 3), (3, 3), (4, 4)]
+    mixed = [("tokens", Tokens()), ("attention", Attention(1)), ("map", ToMap((6, 6)))]
+    assert [layer.field for layer in analyse(chain("n", (1, 6, 6), mixed)).layers] == [(1, 1), (6, 6), (6, 6)]
 
 
 def test_the_head_of_a_network_sees_too() -> None:
@@ -311,7 +337,7 @@ def test_a_concatenation_and_a_product_are_explained() -> None:
     assert "64 + 128 + 32 + 32 = 256" in text
     w = Weaver("n", (1, 8, 8))
     _squeezed(w)
-    assert "each channel of the map times one factor" in explain(w.graph(), "mul")
+    assert "by one factor for each channel" in explain(w.graph(), "mul")
 
 
 def test_a_block_is_explained_with_its_sums() -> None:

@@ -120,11 +120,20 @@ def test_every_spelling_means_its_layer(spelling: str) -> None:
     op = CATALOGUE[spelling]
     node = next(node for node in uses(op) if not isinstance(getattr(node.op, "at", None), Reference))
     text = written(node.op)
-    height, width, channels = (*node.x[1:], node.x[0]) if len(node.x) == 3 else (1, 1, node.x[0])
-    size = f"{height}x{width}x{channels}" if len(node.x) == 3 else str(channels)
     for name in (spelling, spelling.upper(), spelling.title()):
-        again = graph_of(f"input {size}\n{text.replace(op.spelling, name, 1)}")
-        assert [inner.op for inner in again.nodes] == [node.op]
+        again = graph_of(f"input {beginning(node.x)}\n{text.replace(op.spelling, name, 1)}")
+        assert again.nodes[-1].x == node.x
+        assert again.nodes[-1].op == node.op
+
+
+def beginning(shape: Shape) -> str:
+    """The input of a network whose next layer gets this shape; a sequence comes from a map."""
+    match shape:
+        case (channels, height, width):
+            return f"{height}x{width}x{channels}"
+        case (tokens, channels):
+            return f"{tokens}x1x{channels}\ntokens"
+    return str(shape[0])
 
 
 @pytest.mark.parametrize(

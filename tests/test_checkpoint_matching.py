@@ -6,7 +6,9 @@ import pytest
 
 from archc.diagnostics import Refusal
 from archc.ir import Shape
-from archc.matching import Given, Match, Tensor, Wanted, gathered, match
+from archc.layer_pairs import Tensor
+from archc.matching import Given, Match, Wanted, match
+from archc.tensor_names import gathered
 from archc.tensorfile import WeightsError
 
 CONV = {"weight": (8, 3, 3, 3), "bias": (8,)}

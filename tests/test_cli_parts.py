@@ -52,9 +52,7 @@ def test_summary_of_every_depth(spec: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_depth_is_a_whole_number(spec: str) -> None:
-    with pytest.raises(SystemExit) as refused:
-        main(["summary", spec, "--depth", "-1"])
-    assert refused.value.code == 2
+    assert main(["summary", spec, "--depth", "-1"]) == 2
 
 
 def test_a_block_is_explained_by_its_name(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,9 +67,7 @@ def test_a_block_is_explained_by_its_name(spec: str, capsys: pytest.CaptureFixtu
 def test_a_block_that_is_not_there_has_neighbours(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", spec, "layer2"]) == 2
     assert "did you mean `layer1`?" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as refused:
-        main(["explain", spec, "layer1", "--layer", "conv1"])
-    assert refused.value.code == 2
+    assert main(["explain", spec, "layer1", "--layer", "conv1"]) == 2
     assert "say the same" in capsys.readouterr().err
 
 

@@ -10,15 +10,20 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from archc.cost.receptive import sights
 from archc.emit.pycode import Py, flat
 from archc.emit.pytorch_layers import applied, member
 from archc.emit.pytorch_snippets import SNIPPETS
 from archc.ir import Op, Shape, chain
 from archc.ops import OPS
 from archc.ops.attention import WindowAttention
-from archc.ops.layout import Offset, Scale
+from archc.ops.conv import Conv
+from archc.ops.layout import Offset, Scale, Slice
+from archc.ops.norm import L2Norm
+from archc.ops.pool import ChannelMaxPool
 from archc.ops.random import ChannelDropout, Dropout, StochasticDepth
-from archc.ops.sequence import ClassToken, Positions
+from archc.ops.resize import Padding, Resize, SpaceToDepth
+from archc.ops.sequence import ClassToken, Positions, Tokens
 from archc.weights import initial
 from test_onnx import CASES, Oracle, difference, example
 
@@ -159,3 +164,38 @@ def test_what_is_learnt_begins_alike_in_pytorch_and_in_the_weights_file() -> Non
             most = abs(ours[name]).max()
             assert tensor.abs().max().item() == pytest.approx(most, rel=0.05), name
             assert abs(tensor.double().mean().item() - ours[name].mean()) <= 0.1 * most, name
+
+
+FIELDS: dict[str, list[Op]] = {
+    "larger": [Resize((36, 33))],
+    "smaller": [Resize((10, 7))],
+    "cubic": [Conv(2), Resize((30, 20), "bicubic"), Conv(2)],
+    "padding": [Padding((2, 1), far=(0, 3)), Conv(2, kernel=(3, 5), pad=(0, 0)), Conv(2, stride=(2, 2))],
+    "windows": [WindowAttention(1, (4, 6)), Conv(2)],
+    "shifted": [WindowAttention(1, (4, 6), (2, 1)), Conv(2)],
+    "both": [WindowAttention(1, (4, 4)), WindowAttention(1, (4, 4), (2, 2))],
+    "places": [SpaceToDepth(2, "columns"), Slice(2, after=3), ChannelMaxPool(2), Positions(), L2Norm()],
+    "tokens": [Conv(2), Tokens()],
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_unit_sees_what_gradients_reach(name: str) -> None:
+    """The largest extent, over the output, of the input values that a unit depends on."""
+    torch.manual_seed(0)
+    graph = chain(name, (2, 24, 24), [(f"l{index}", op) for index, op in enumerate(FIELDS[name])])
+    image = torch.randn(1, 2, 24, 24, requires_grad=True)
+    y = image
+    for node in graph.nodes:
+        network = module(node.op, node.x)
+        network.load_state_dict(tensors(network))
+        y = network(y)
+    units = y[0].flatten(1).sum(0) if y.dim() == 4 else y[0].sum(1)
+    reached = [0, 0]
+    for unit in units:
+        (gradient,) = torch.autograd.grad(unit, image, retain_graph=True)
+        # What a window masks is left with a factor of e⁻¹⁰⁰.
+        places = (gradient[0].abs().sum(0) > 1e-20).nonzero()
+        extent = places.max(0).values - places.min(0).values + 1
+        reached = [max(most, int(here)) for most, here in zip(reached, extent, strict=True)]
+    assert sights(graph)[graph.output].field == tuple(reached)

@@ -446,15 +446,15 @@ FORWARD: dict[str, Callable[[Tensor, Tensors], Tensor | list[Tensor]]] = {
     "fcn_vgg 8s": lambda x, take: fcn_forward(x, take, 8),
     "autoencoder_deconv": autoencoder_forward,
 }
-LARGE = ("unet", "fcn_vgg", "deconvnet")
-"""Those that are computed with fewer channels only."""
+NARROW = ("unet", "fcn_vgg", "deconvnet")
+"""Computed with a sixteenth of the channels of their convolutions."""
 
 
 @cache
 def affordable(network: str) -> Graph:
-    """A network as its spec has it, or with a sixteenth of the channels of its convolutions."""
+    """A network with its structure and, if it is a large one, fewer numbers."""
     spec, _, column = network.partition(" ")
-    if spec not in LARGE:
+    if spec not in NARROW:
         return named(network)
     text = (ROOT / "specs" / f"{spec}.arch").read_text(encoding="utf-8")
     text = re.sub(r"\b((?:de)?conv-\d+-)(\d+)", lambda found: f"{found[1]}{int(found[2]) // 16}", text)

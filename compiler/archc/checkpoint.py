@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from archc.files import reading
-from archc.matching import Tensor
+from archc.layer_pairs import Tensor
 from archc.tensorfile import ITEM_BYTES, Header, WeightsError, parse_header, refuse_devices
 from archc.torchfile import PICKLE, ZIP, load
 

@@ -8,34 +8,21 @@ filled in part without the user having said which part.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from archc.diagnostics import Diagnostic, Refusal, did_you_mean
-from archc.ir import Shape
+from archc.layer_pairs import Layer, Tensor, join, layers, resized, same, sequence, shown, weighted
+from archc.tensor_names import gathered, numbered, outermost, prefixes, skeleton, spelling
 from archc.tensorfile import WeightsError
 
 COUNTER = "num_batches_tracked"
 """What batch normalisation counts."""
-FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-INTEGERS = frozenset({"I64", "I32", "I16", "I8", "U8"})
 WRAPPERS = ("module.", "_orig_mod.")
 """What `DataParallel` and `torch.compile` put before every name."""
-DEEPEST = 32
-"""Dots in a name that are looked at."""
 MOST_ADVISED = 4
 """Options that a help line spells out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor without its numbers; dtypes as in safetensors (`F32`, `BF16`, `I64`)."""
-
-    name: str
-    dtype: str
-    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +82,7 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
     theirs = {tensor.name.removeprefix(prefix): tensor for tensor in given.tensors}
     anew = _chosen(fresh, ours, "--fresh", wanted.network)
     behind = _chosen(leave, theirs, "--leave", f"`{given.file}`") | (anew & theirs.keys())
-    behind |= {name for name, tensor in theirs.items() if name.endswith(COUNTER) and not _steady(tensor)}
+    behind |= {name for name, tensor in theirs.items() if name.endswith(COUNTER) and not tensor.steady}
     work = _Work(
         wanted,
         {name: tensor for name, tensor in ours.items() if name not in anew},
@@ -105,8 +92,8 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
     why = _pair_order(work, given.ordered)
     _begin_steady(work)
     missing, spare = work.missing(), work.spare()
-    known = {_part(name) for name in ours}
-    related = [name for name in spare if _part(name) in known]
+    known = {outermost(name) for name in ours}
+    related = [name for name in spare if outermost(name) in known]
     if missing or related:
         _refuse(work, given.file, missing, related if work.paired() else spare, why)
     if wanted.tensors and not work.paired():
@@ -127,21 +114,6 @@ def match(wanted: Wanted, given: Given, fresh: Collection[str] = (), leave: Coll
         tuple(tensor.name for name, tensor in theirs.items() if name not in taken),
         prefix,
     )
-
-
-def shown(tensor: Tensor) -> str:
-    """`64×3×3×3 F32`."""
-    return f"{'×'.join(map(str, tensor.shape)) or 'one number'} {tensor.dtype}"
-
-
-def gathered(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]:
-    """Names by the shortest dotted names that hold none of the `others`: `layer4`, `fc`."""
-    taken = {prefix for name in others for prefix in _prefixes(name)}
-    found: dict[str, list[str]] = {}
-    for name in names:
-        part = next((prefix for prefix in _prefixes(name) if prefix not in taken), name)
-        found.setdefault(part, []).append(name)
-    return found
 
 
 # Pairing ------------------------------------------------------------------------------------------
@@ -174,16 +146,6 @@ class _Work:
         return [name for name in self.theirs if name not in done]
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """Tensors whose names differ in the last part alone."""
-
-    name: str
-    tensors: dict[str, Tensor]
-    steady: dict[str, Tensor]
-    """Those of whole numbers, which may be missing."""
-
-
 def _pair_names(work: _Work) -> None:
     """Pair what has one name, or one name but for separators, and begin resized ends anew."""
     exact = {name: name for name in work.ours if name in work.theirs}
@@ -191,16 +153,16 @@ def _pair_names(work: _Work) -> None:
         [name for name in work.ours if name not in exact], [name for name in work.theirs if name not in exact]
     )
     partners = exact | spelled
-    for layer in _layers(work.ours):
-        names = [name for name in _names(layer) if name in partners]
+    for layer in layers(work.ours):
+        names = [name for name in layer.names if name in partners]
         pairs = [(work.ours[name], work.theirs[partners[name]]) for name in names]
-        whole = all(name in partners or _steady(work.ours[name]) for name in _names(layer))
-        if whole and _resized(pairs, work.wanted.resizable):
+        whole = all(name in partners or work.ours[name].steady for name in layer.names)
+        if whole and resized(pairs, work.wanted.resizable):
             work.anew.update(names)
             work.replaced.update(partners[name] for name in names)
             continue
         for name, (mine, other) in zip(names, pairs, strict=True):
-            if _same(mine, other):
+            if same(mine, other):
                 (work.named if name in exact else work.spelled)[name] = partners[name]
 
 
@@ -209,7 +171,7 @@ def _respelled(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
     sides: list[dict[str, list[str]]] = [{}, {}]
     for side, names in zip(sides, (ours, theirs), strict=True):
         for name in names:
-            side.setdefault(_spelling(name), []).append(name)
+            side.setdefault(spelling(name), []).append(name)
     mine, other = sides
     return {
         names[0]: other[form][0] for form, names in mine.items() if len(names) == 1 and len(other.get(form, ())) == 1
@@ -219,20 +181,20 @@ def _respelled(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
 def _pair_order(work: _Work, ordered: bool) -> str:
     """Pair the layers that are left on both sides, all of them or none; why not, if there is a reason to tell."""
     missing, spare = work.missing(), work.spare()
-    if not spare or all(_steady(work.ours[name]) for name in missing):
+    if not spare or all(work.ours[name].steady for name in missing):
         return ""
-    whole = _weighted(work.ours), _weighted(work.theirs)
+    whole = weighted(work.ours), weighted(work.theirs)
     rest = (
-        _weighted({name: work.ours[name] for name in missing}),
-        _weighted({name: work.theirs[name] for name in spare}),
+        weighted({name: work.ours[name] for name in missing}),
+        weighted({name: work.theirs[name] for name in spare}),
     )
-    pairs, why = _sequence(*rest, work.wanted.resizable, ordered)
+    pairs, why = sequence(*rest, work.wanted.resizable, ordered)
     if pairs and not (_entire(rest[0], whole[0]) and _entire(rest[1], whole[1]) and _monotone(work, pairs, ordered)):
         pairs, why = [], "by name the layers come in another order than in the network"
     if not pairs:
         # Where names differ in numbers alone, the same number may mean another layer.
-        pairs, _ = _sequence(*whole, work.wanted.resizable, ordered)
-        if not pairs or any(_skeleton(mine.name) != _skeleton(other.name) for mine, other in pairs):
+        pairs, _ = sequence(*whole, work.wanted.resizable, ordered)
+        if not pairs or any(skeleton(mine.name) != skeleton(other.name) for mine, other in pairs):
             return why
         for found in (work.named, work.spelled, work.anew, work.replaced):
             found.clear()
@@ -241,64 +203,20 @@ def _pair_order(work: _Work, ordered: bool) -> str:
     return ""
 
 
-def _entire(layers: list[_Layer], whole: list[_Layer]) -> bool:
+def _entire(rest: list[Layer], whole: list[Layer]) -> bool:
     """Whether no layer was paired by name in part."""
     sizes = {layer.name: len(layer.tensors) for layer in whole}
-    return all(len(layer.tensors) == sizes[layer.name] for layer in layers)
+    return all(len(layer.tensors) == sizes[layer.name] for layer in rest)
 
 
-def _sequence(
-    ours: list[_Layer], theirs: list[_Layer], resizable: Mapping[str, int], ordered: bool
-) -> tuple[list[tuple[_Layer, _Layer]], str]:
-    """The layers side by side, or none and the first place where they part."""
-    if len(ours) != len(theirs):
-        return [], f"in order, {len(theirs)} layers of the checkpoint would be left for {len(ours)} of the network"
-    if not ordered:
-        return _unsorted(ours, theirs, resizable)
-    for mine, other in zip(ours, theirs, strict=True):
-        if not _fits(mine, other, resizable):
-            same = mine.name == other.name  # then the table says what differs
-            return [], "" if same else f"in order, `{other.name}` would become `{mine.name}`, and their tensors differ"
-    return list(zip(ours, theirs, strict=True)), ""
-
-
-def _unsorted(
-    ours: list[_Layer], theirs: list[_Layer], resizable: Mapping[str, int]
-) -> tuple[list[tuple[_Layer, _Layer]], str]:
-    """As `_sequence` for a file that is sorted by name: only numbers in the names tell an order."""
-    inorder = sorted(theirs, key=lambda layer: _numbered(layer.name))
-    alike: dict[object, list[_Layer]] = {}
-    for other in inorder:
-        alike.setdefault(_signature(other), []).append(other)
-    taken: set[str] = set()
-    pairs = []
-    for mine in ours:
-        may_grow = any(tensor.name in resizable for tensor in mine.tensors.values())
-        likely = inorder if may_grow else alike.get(_signature(mine), [])
-        able = [other for other in likely if _fits(mine, other, resizable)]
-        if len({_skeleton(other.name) for other in able}) > 1:
-            names = ", ".join(f"`{other.name}`" for other in able[:3])
-            return [], f"the file is sorted by name, so nothing says which of {names} is `{mine.name}`"
-        chosen = next((other for other in able if other.name not in taken), None)
-        if chosen is None:
-            return [], f"no layer of the checkpoint is left that has the tensors of `{mine.name}`"
-        taken.add(chosen.name)
-        pairs.append((mine, chosen))
-    return pairs, ""
-
-
-def _signature(layer: _Layer) -> frozenset[tuple[str, Shape]]:
-    return frozenset((kind, tensor.shape) for kind, tensor in layer.tensors.items())
-
-
-def _take(work: _Work, mine: _Layer, other: _Layer) -> None:
+def _take(work: _Work, mine: Layer, other: Layer) -> None:
     tensors = [(tensor, other.tensors[kind]) for kind, tensor in mine.tensors.items()]
-    if _resized(tensors, work.wanted.resizable):
-        work.anew.update(_names(mine))
-        work.replaced.update(_names(other))
+    if resized(tensors, work.wanted.resizable):
+        work.anew.update(mine.names)
+        work.replaced.update(other.names)
         return
-    alike = [kind for kind, tensor in mine.steady.items() if kind in other.steady and _same(tensor, other.steady[kind])]
-    work.ordered.update((_join(mine.name, kind), _join(other.name, kind)) for kind in (*mine.tensors, *alike))
+    alike = [kind for kind, tensor in mine.steady.items() if kind in other.steady and same(tensor, other.steady[kind])]
+    work.ordered.update((join(mine.name, kind), join(other.name, kind)) for kind in (*mine.tensors, *alike))
 
 
 def _begin_steady(work: _Work) -> None:
@@ -307,7 +225,7 @@ def _begin_steady(work: _Work) -> None:
     again = {name.rpartition(".")[0] for name in work.anew}
     for name in work.missing():
         layer = name.rpartition(".")[0]
-        if not _steady(work.ours[name]) or name in work.theirs:
+        if not work.ours[name].steady or name in work.theirs:
             continue
         if layer in again:
             work.anew.add(name)
@@ -315,111 +233,23 @@ def _begin_steady(work: _Work) -> None:
             work.steady.add(name)
 
 
-def _monotone(work: _Work, pairs: list[tuple[_Layer, _Layer]], ordered: bool) -> bool:
+def _monotone(work: _Work, pairs: list[tuple[Layer, Layer]], ordered: bool) -> bool:
     """Whether the pairs, with those already made by name, come in one order on both sides.
 
     In a file that is sorted by name, the order is that of the numbers in names that are else equal.
     """
     made = {mine.name: other.name for mine, other in pairs}
     for mine, other in work.paired().items():
-        if not _steady(work.ours[mine]):
+        if not work.ours[mine].steady:
             made[mine.rpartition(".")[0]] = other.rpartition(".")[0]
-    theirs = [layer.name for layer in _weighted(work.theirs)]
-    rank = {name: index for index, name in enumerate(theirs if ordered else sorted(theirs, key=_numbered))}
+    theirs = [layer.name for layer in weighted(work.theirs)]
+    rank = {name: index for index, name in enumerate(theirs if ordered else sorted(theirs, key=numbered))}
     series: dict[str, list[int]] = {}
-    for layer in _weighted(work.ours):
+    for layer in weighted(work.ours):
         if layer.name in made:
             other = made[layer.name]
-            series.setdefault("" if ordered else _skeleton(other), []).append(rank[other])
+            series.setdefault("" if ordered else skeleton(other), []).append(rank[other])
     return all(ranks == sorted(ranks) for ranks in series.values())
-
-
-def _fits(mine: _Layer, other: _Layer, resizable: Mapping[str, int]) -> bool:
-    if mine.tensors.keys() != other.tensors.keys():
-        return False
-    pairs = [(tensor, other.tensors[kind]) for kind, tensor in mine.tensors.items()]
-    return all(_same(*pair) for pair in pairs) or _resized(pairs, resizable)
-
-
-def _same(mine: Tensor, other: Tensor) -> bool:
-    return mine.shape == other.shape and _convertible(mine, other)
-
-
-def _convertible(mine: Tensor, other: Tensor) -> bool:
-    return any(mine.dtype in kind and other.dtype in kind for kind in (FLOATS, INTEGERS))
-
-
-def _steady(tensor: Tensor) -> bool:
-    return tensor.dtype in INTEGERS
-
-
-def _resized(pairs: list[tuple[Tensor, Tensor]], resizable: Mapping[str, int]) -> bool:
-    """Whether one layer differs in the number of its outputs, and in nothing else."""
-    differ = [(mine, other) for mine, other in pairs if mine.shape != other.shape]
-    return bool(differ) and all(mine.name in resizable and _widened(mine, other, resizable) for mine, other in differ)
-
-
-def _widened(mine: Tensor, other: Tensor, resizable: Mapping[str, int]) -> bool:
-    axis = resizable[mine.name]
-    if len(mine.shape) != len(other.shape) or axis >= len(mine.shape):
-        return False
-    return (*mine.shape[:axis], *mine.shape[axis + 1 :]) == (*other.shape[:axis], *other.shape[axis + 1 :])
-
-
-# Names --------------------------------------------------------------------------------------------
-
-_SEPARATORS = re.compile(r"(?<![0-9])[._]|[._](?![0-9])")
-_DIGITS = re.compile(r"([0-9]+)")
-
-
-def _spelling(name: str) -> str:
-    """A name without separators, those between two numbers excepted: `norm.1.weight` is `norm1weight`."""
-    return _SEPARATORS.sub("", name).replace("_", ".")
-
-
-def _skeleton(name: str) -> str:
-    """A name with its numbers taken out."""
-    return _DIGITS.sub("#", name)
-
-
-def _numbered(name: str) -> tuple[str | tuple[int, str], ...]:
-    """A key that sorts names of one skeleton by their numbers, however long these are."""
-    pieces = _DIGITS.split(name)
-    numbers = [(len(digits), digits) for digits in (piece.lstrip("0") for piece in pieces[1::2])]
-    return (_skeleton(name), *numbers)
-
-
-def _part(name: str) -> str:
-    """The outermost part of a network that a tensor lies in, one for `layer1` and `layer2`."""
-    return _skeleton(name.partition(".")[0])
-
-
-def _prefixes(name: str) -> list[str]:
-    """`a`, `a.b`, `a.b.c`."""
-    words = name.split(".", DEEPEST)
-    return [".".join(words[:count]) for count in range(1, len(words) + 1)]
-
-
-def _layers(tensors: Mapping[str, Tensor]) -> list[_Layer]:
-    found: dict[str, _Layer] = {}
-    for name, tensor in tensors.items():
-        path, _, kind = name.rpartition(".")
-        layer = found.setdefault(path, _Layer(path, {}, {}))
-        (layer.steady if _steady(tensor) else layer.tensors)[kind] = tensor
-    return list(found.values())
-
-
-def _weighted(tensors: Mapping[str, Tensor]) -> list[_Layer]:
-    """The layers that have more than whole numbers."""
-    return [layer for layer in _layers(tensors) if layer.tensors]
-
-
-def _names(layer: _Layer) -> list[str]:
-    return [_join(layer.name, kind) for kind in (*layer.tensors, *layer.steady)]
-
-
-def _join(layer: str, kind: str) -> str:
-    return f"{layer}.{kind}" if layer else kind
 
 
 def _wrapper(wanted: Wanted, given: Given) -> str:
@@ -441,7 +271,7 @@ def _chosen(words: Collection[str], names: Collection[str], option: str, where: 
     for word in words:
         chosen = {name for name in names if name == word or name.startswith(f"{word}.")}
         if not chosen:
-            known = dict.fromkeys(prefix for name in names for prefix in _prefixes(name))
+            known = dict.fromkeys(prefix for name in names for prefix in prefixes(name))
             remedy = did_you_mean(word, known) or "give the name of a layer or of a group, as in its tensors' names"
             raise Refusal([Diagnostic("A0512", f"`{option} {word}`: {where} has no such part", help=remedy)], status=2)
         found |= chosen

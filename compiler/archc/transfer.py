@@ -16,8 +16,10 @@ from archc.diagnostics import Diagnostic, Refusal, printable, shortened
 from archc.files import FileProblem, ensure_folder, reading, refuse_overwriting, writing
 from archc.initial import bounds
 from archc.ir import Graph, Shape
-from archc.matching import COUNTER, Given, Match, Tensor, Wanted, gathered, match
+from archc.layer_pairs import Tensor
+from archc.matching import COUNTER, Given, Match, Wanted, match
 from archc.ops.conv import Deconv
+from archc.tensor_names import gathered
 from archc.tensorfile import Entry, WeightsError, read_header
 from archc.weights import drawn, is_initial, layout
 

@@ -47,7 +47,9 @@ def _explained(network: Network, layer: str) -> str:
     except KeyError:
         names = [node.name for node in network.graph.trained] + [scope.path for scope in network.graph.scopes]
         message = f"{network.name} has no layer or block `{layer}`"
-        remedy = did_you_mean(layer, names) or "`archc summary` names them; in a block, `BLOCK.LAYER`"
+        as_deep = [name for name in names if name.count(".") == layer.count(".")]
+        remedy = did_you_mean(layer, as_deep) or did_you_mean(layer, names)
+        remedy = remedy or "`archc summary` names them; in a block, `BLOCK.LAYER`"
         raise Refusal([Diagnostic("A0208", message, help=remedy)], status=2) from None
 
 

@@ -86,8 +86,10 @@ def sights(graph: Graph) -> dict[Value, Sight]:
 def look(node: Node, before: Sight) -> Sight:
     """What the output of a layer sees, given what its one input sees."""
     op, x, y = node.op, node.x, node.y
-    if isinstance(op, layout.Reshape):
-        return before if y == before.map else Sight(_everything(before), y, before.input)
+    if isinstance(op, layout.Reshape) and y == before.map:
+        return before
+    if isinstance(op, sequence.ToMap) and y[1:] == before.map[1:]:
+        return Sight(before.reaches, y, before.input)
     through = reaches(op, x, y)
     if through is None:
         return Sight(_everything(before), y, before.input)
@@ -197,7 +199,6 @@ def reaches(op: Op, x: Shape, y: Shape) -> Reaches | None:
 @reaches.register(norm.LRN)
 @reaches.register(random.Random)
 @reaches.register(layout.Flatten)
-@reaches.register(layout.Reshape)
 @reaches.register(layout.Identity)
 @reaches.register(layout.Shuffle)
 @reaches.register(layout.Part)
@@ -209,7 +210,7 @@ def reaches(op: Op, x: Shape, y: Shape) -> Reaches | None:
 @reaches.register(sequence.Tokens)
 @reaches.register(sequence.Positions)
 def _(op: Op, x: Shape, y: Shape) -> Reaches | None:
-    """These work at each position by itself. (What `reshape` does to the positions, `look` knows.)"""
+    """These work at each position by itself."""
     return _UNMOVED
 
 
@@ -361,7 +362,19 @@ def _adapt(side: int, count: int) -> Reach:
 @reaches.register(pool.GlobalPool)
 @reaches.register(dense.FC)
 @reaches.register(norm.GroupNorm)
+@reaches.register(norm.InstanceNorm)
+@reaches.register(norm.GRN)
+@reaches.register(attention.Attention)
+@reaches.register(sequence.Token)
+@reaches.register(sequence.ClassToken)
+@reaches.register(sequence.Transpose)
+@reaches.register(sequence.ToMap)
+@reaches.register(layout.Reshape)
 def _(op: Op, x: Shape, y: Shape) -> Reaches | None:
+    """These read everything, or lay the values out in another order, after which any may come from anywhere.
+
+    What undoes an earlier change of shape has its positions back, as `look` knows.
+    """
     return None
 
 

@@ -194,7 +194,7 @@ def _footer(analysis: Analysis, width: int) -> list[str]:
         ("parameters", f"{params:,} = {mebibytes(FLOAT_BYTES * params)} in float32"),
         ("", _split(analysis)),
         ("not trained", f"{analysis.buffers:,} (running statistics)" if analysis.buffers else ""),
-        ("MACs", f"{macs:,} for one input, products with weights, biases not counted"),
+        ("MACs", f"{macs:,} for one input, {_multiplied(analysis)}, biases not counted"),
         ("FLOPs", f"{2 * macs:,} = 2·MACs"),
         ("with heads", _with_heads(analysis)),
         ("weight layers", _weight_layers(analysis)),
@@ -215,6 +215,12 @@ def _key(analysis: Analysis, width: int) -> list[str]:
     if any(scope.kind == "block" for scope in analysis.graph.scopes):
         lines += wrap("In a block, `input` is what arrives at it; names are those of its own layers.", width)
     return lines
+
+
+def _multiplied(analysis: Analysis) -> str:
+    """What the products are: those of attention have weights on neither side."""
+    attention = any(layer.op.stem == "attention" for layer in analysis.layers)
+    return "products with weights" + (" and, in attention, of tokens with tokens" if attention else "")
 
 
 def _with_heads(analysis: Analysis) -> str:

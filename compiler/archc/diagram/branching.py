@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from archc.diagram.boxes import tooltip
 from archc.diagram.cards import Cards
 from archc.diagram.heading import settings
@@ -24,7 +26,7 @@ CROSSING = (1, 2, 4, 8)
 """How many values may go on from one row to the next: few are easier to follow."""
 MANY = 400
 """Arrows from which on a picture is large."""
-CLUMSY = 0.85
+CLUMSY = 0.93
 """What a picture must gain to be worth twice as many values between its rows."""
 
 LEGEND = {
@@ -49,7 +51,7 @@ def dot(graph: Graph, parts: tuple[Part, ...], boxes: list[Box]) -> str:
     top = level((begin, *parts, *ends), arrows)
     look = Look(
         {id(box): cards.size(box) for box in boxes},
-        {id(cluster): _title(cluster, cards) for cluster in _clusters(parts)},
+        dict(_titles(parts, "", cards)),
         _tags(arrows, {id(box): box.nodes[0].x for box in boxes}),
     )
     sheet = settled(_largest(top, look, large=len(arrows) > MANY), look.tags)
@@ -96,19 +98,15 @@ def _trace(drawn: tuple[Part, ...], actual: tuple[Part, ...], makers: dict[int, 
                     _trace(shown.parts, turn, makers, owners)
 
 
-def _clusters(parts: tuple[Part, ...]) -> list[Cluster]:
-    found = []
+def _titles(parts: tuple[Part, ...], outer: str, cards: Cards) -> Iterator[tuple[int, str]]:
+    """`1 … 3 ×3: basic(64)` for each frame, without the names of the frames around it, by the `id` of the frame."""
     for part in parts:
         if isinstance(part, Cluster):
-            found += [part, *_clusters(part.parts)]
-    return found
-
-
-def _title(cluster: Cluster, cards: Cards) -> str:
-    """`layer1.1 … layer1.3 ×3: basic(64)`."""
-    said = cards.title(cluster.scope)
-    times = f" ×{cluster.times}" if cluster.times > 1 else ""
-    return f"{clean(cluster.label)}{times}{': ' if said and cluster.label else ''}{said}".strip()
+            name = " … ".join(end.removeprefix(f"{outer}.") for end in part.label.split(" … "))
+            said = cards.title(part.scope)
+            times = f" ×{part.times}" if part.times > 1 else ""
+            yield id(part), f"{clean(name)}{times}{': ' if said and name else ''}{said}".strip()
+            yield from _titles(part.parts, part.scope.path if part.scope else outer, cards)
 
 
 def _tags(arrows: list[Wire], arriving: dict[int, Shape]) -> dict[Key, str]:

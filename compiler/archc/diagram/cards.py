@@ -17,18 +17,19 @@ from archc.diagram.boxes import (
     MORE_SIZE,
     NAME_SIZE,
     WIDE_CHARACTER,
-    layer_text,
     names,
     paint,
 )
 from archc.diagram.markup import clean, html, quoted
 from archc.diagram.palette import BLOCK, Paint
 from archc.diagram.parts import Box
-from archc.ir import Argument, Graph, Scope, people
-from archc.ops.declare import show
+from archc.ir import Argument, Graph, Node, Scope, people
+from archc.ops.declare import show, written
 from archc.tree import Quoted
 
 DETAIL_SIZE = 14
+QUIET = ("bias", "eps", "momentum", "init", "ceil", "count-pad")
+"""Options that only tooltips tell."""
 MERGE_WIDTH, LEAST_WIDTH = 60, 80
 PADDING = 16
 ARRIVAL, MOST_HIGH = 13, 260
@@ -112,11 +113,11 @@ class Cards:
         lead = box.lead
         for at, node in enumerate(box.nodes):
             if node is not lead:
-                yield _Line(((layer_text(node), MORE_SIZE),), paint(node))
+                yield _Line(((_text(node), MORE_SIZE),), paint(node))
             elif box.merges:
-                yield _Line(((layer_text(node), LAYER_SIZE),), paint(node), min(ARRIVAL * len(node.inputs), MOST_HIGH))
+                yield _Line(((_text(node), LAYER_SIZE),), paint(node), min(ARRIVAL * len(node.inputs), MOST_HIGH))
             else:
-                yield _Line(((names(box, at), NAME_SIZE), (layer_text(node), LAYER_SIZE)), paint(node))
+                yield _Line(((names(box, at), NAME_SIZE), (_text(node), LAYER_SIZE)), paint(node))
 
     def _summed(self, box: Box, scope: Scope) -> _Line:
         """A scope in one box: its name, what it is, how large, and what comes out."""
@@ -148,6 +149,13 @@ class Cards:
 
 def _value(argument: Argument) -> str:
     return "{…}" if isinstance(argument.value, Quoted) else show(argument.value)
+
+
+def _text(node: Node) -> str:
+    """The layer as it is written, without what no figure shows."""
+    words = written(node.op).split(" ")
+    shown = " ".join(word for word in words if word.partition("=")[0] not in QUIET)
+    return ("+ " if node.implied else "") + clean(shown)
 
 
 def _badge_width(box: Box) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from archc.diagram import branching, chain
 from archc.diagram.fold import folded
-from archc.diagram.items import branches
+from archc.diagram.items import branches, without_identities
 from archc.diagram.limits import MOST_BOXES, DiagramLimit
 from archc.diagram.parts import boxes_of
 from archc.ir import Graph
@@ -23,10 +23,11 @@ def dot(graph: Graph, depth: int | None = None) -> str:
     Blocks, groups and heads at `depth` are drawn as one box each; without a depth, as many are opened
     as can be read on a slide.
     """
-    parts = folded(graph, depth)
+    drawn = without_identities(graph) if branches(graph) else graph
+    parts = folded(drawn, depth)
     boxes = boxes_of(parts)
     if len(boxes) > MOST_BOXES:
         raise DiagramLimit("boxes", len(boxes), MOST_BOXES)
     if branches(graph) or any(box.scope for box in boxes):
-        return branching.dot(graph, parts, boxes)
+        return branching.dot(drawn, parts, boxes)
     return chain.dot(graph, parts, boxes)

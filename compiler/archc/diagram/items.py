@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from archc.ir import Graph, Node
+from archc.ir import Graph, Node, Value
+from archc.ops.layout import Identity
 from archc.ops.merge import Merge
 
 MOST_JOINED = 6
@@ -20,6 +22,32 @@ def branches(graph: Graph) -> bool:
         or any(len(node.inputs) > 1 for node in graph.nodes)
         or any(scope.kind != "group" for scope in graph.scopes)
     )
+
+
+def without_identities(graph: Graph) -> Graph:
+    """The network with every `identity` taken out: what it passes on is drawn as an arrow."""
+    results = {id(value) for _, value in graph.outputs}
+    passed: dict[int, Value] = {}
+
+    def rewired(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        kept = []
+        for node in nodes:
+            inputs = tuple(passed.get(id(value), value) for value in node.inputs)
+            if isinstance(node.op, Identity) and id(node.output) not in results:
+                passed[id(node.output)] = inputs[0]
+            else:
+                kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        return tuple(kept)
+
+    nodes: list[Node] = []
+    heads = []
+    done = 0
+    for head in graph.heads:
+        nodes += rewired(graph.nodes[done : head.at])
+        done = head.at
+        heads.append(replace(head, at=len(nodes), nodes=rewired(head.nodes)))
+    nodes += rewired(graph.nodes[done:])
+    return replace(graph, nodes=tuple(nodes), heads=tuple(heads)) if passed else graph
 
 
 def uses(graph: Graph) -> Counter[int]:

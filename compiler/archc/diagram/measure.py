@@ -141,7 +141,7 @@ def _break(plan: Plan, room: float, crossing: int) -> None:
         if flowing <= crossing and column in more:
             cut, since = column, 0.0
     ranges.append(range(begin, laid.width + 1))
-    if len(ranges) > 1 and ranges[-1].start not in more:
+    if len(ranges) > 1 and len(more.intersection(ranges[-1])) < 2:
         ends = ranges.pop()
         ranges[-1] = range(ranges[-1].start, ends.stop)
     plan.rows = [Row(columns, {}, 0.0) for columns in ranges if len(columns)]

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 from archc.diagram.settle import Point, Spot
 
-ARROWHEAD = 9.0
+ARROWHEAD, LANDING = 9.0, 13.0
 CORNER = 7.0
 
 
 def spline(way: list[Spot], height: float) -> str:
     """The `pos` of an edge; `height` turns points with y downwards into DOT's, with y upwards."""
-    points = _curves(_merged(way))
+    points = _curves(_landing(_merged(way)))
     tip = points[-1]
     before = tip[0] - ARROWHEAD
     points = _shortened(points, before)
@@ -34,6 +34,17 @@ def _merged(way: list[Spot]) -> list[Spot]:
         if straight == "line" and steps[-1][0] == "line" and len(steps) > 1 and abs(y - steps[-2][2]) < 0.05:
             steps.pop()
         steps.append((straight, x, y))
+    return steps
+
+
+def _landing(steps: list[Spot]) -> list[Spot]:
+    """The steps, with a straight piece at the end that has room for the arrowhead."""
+    *rest, (_, x, y) = steps
+    if len(rest) > 1 and rest[-1][0] == "bend" and steps[-1][0] == "line" and x - rest[-1][1] < LANDING:
+        rest.pop()
+        return [*rest, ("bend", x - LANDING, y), ("line", x, y)]
+    if steps[-1][0] == "bend":
+        return [*rest, ("bend", x - LANDING, y), ("line", x, y)]
     return steps
 
 

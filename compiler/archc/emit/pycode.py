@@ -150,9 +150,11 @@ def layout(code: Code, depth: int, lead: str = "", tail: str = "", comment: str 
         yield f"{margin}# {comment}"
         yield margin + line
         return
+    inside = list(_inside(code, depth + 1))
     yield margin + lead + code.open
-    yield from _inside(code, depth + 1)
-    yield margin + code.close + tail + remark
+    yield from inside
+    said = any(line.endswith(remark) for line in inside)
+    yield margin + code.close + tail + ("" if said else remark)
 
 
 def _inside(code: Brackets, depth: int) -> Iterator[str]:

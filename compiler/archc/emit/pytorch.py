@@ -132,7 +132,9 @@ def _write_network(out: Writer, whole: Plan, classes: Classes) -> None:
         _doc(out, f"{what}: {count}", f"{what}.", count)
         if graph.heads:
             out.line()
-            weights = Brackets("{", tuple(Item(literal(h.weight), f"{quoted(_field(h.name))}: ") for h in graph.heads), "}")
+            weights = Brackets(
+                "{", tuple(Item(literal(h.weight), f"{quoted(_field(h.name))}: ") for h in graph.heads), "}"
+            )
             out.expression("HEAD_WEIGHTS: ClassVar[dict[str, float]] = ", weights)
         body = Writer()
         body.depth = out.depth + 1
@@ -191,7 +193,9 @@ def _write_outputs(out: Writer, graph: Graph) -> None:
         _write_tuple(out, OUTPUTS, "What the network yields.", results)
     if graph.heads:
         name = TRAINING_OUTPUTS if graph.results else OUTPUTS
-        _write_tuple(out, name, "What the network yields in training: its output and its heads'.", [*results, *_heads(graph)])
+        _write_tuple(
+            out, name, "What the network yields in training: its output and its heads'.", [*results, *_heads(graph)]
+        )
 
 
 def _write_tuple(out: Writer, name: str, doc: str, fields: list[str]) -> None:

@@ -18,10 +18,10 @@ from archc.emit.pytorch_init import Modules, modules, write_attributes
 from archc.emit.pytorch_moves import moves
 from archc.emit.pytorch_names import class_name
 from archc.emit.pytorch_stacks import Stacks
-from archc.emit.pytorch_symbols import Name, Symbol, show, substitute, value
+from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, show, substitute
 from archc.emit.pytorch_tree import Group, Plan
 from archc.emit.pytorch_wiring import INPUT, Step, member_of, steps, wire
-from archc.ir import Argument, Node, Shape
+from archc.ir import Argument, Node, Shape, channels
 from archc.tree import Block
 
 Family = tuple[object, ...]
@@ -194,13 +194,11 @@ def flags(found: Modules) -> dict[int, str]:
 
 def _yielded(frame: Frame) -> Symbol | None:
     """The channels that the class yields, in its arguments."""
-    from archc.ir import channels
-
     yields = tuple(channels(frame.plan.exit(group).shape) for group in frame.groups)
-    for symbol in (*map(Name, frame.given), *frame.met[::-1]):
-        if frame.fits(symbol, yields) and len(set(yields)) > 1:
-            return substitute(symbol, frame.local)
-    return None
+    if constant(yields):
+        return Number(yields[0])
+    known = (*map(Name, frame.given), *frame.met[::-1])
+    return next((substitute(symbol, frame.local) for symbol in known if frame.fits(symbol, yields)), None)
 
 
 def _arguments(frame: Frame) -> Iterator[Given]:
@@ -234,7 +232,8 @@ def _what(frame: Frame, name: str, block: Block | None) -> str:
         paths = [group.path for group in frame.groups]
         return f"What `{prose(paths[0])}` does." if len(paths) == 1 else f"What `{prose(paths[0])}` and others do."
     asked = [
-        parameter.name.text + ("" if parameter.default is None else "=…") for parameter in block.parameters
+        parameter.name.text + ("" if parameter.default is None else f"={getattr(parameter.default, 'text', '…')}")
+        for parameter in block.parameters
     ]
     signature = f"{block.name.text}({', '.join(asked)})" if asked else block.name.text
     line = f"The block `{prose(signature, 60)}`."
@@ -252,7 +251,7 @@ def _mapping(frame: Frame, out: Symbol | None) -> str:
         return f"Map {_letters(before[0])} to the same shape."
     if any(len(shape) != 3 for shape in (*before, *after)):
         return f"Map {_letters(before[0])} to {_letters(after[0])}."
-    width = "C" if out is None else f"{show(out)}" if isinstance(out, Name) else f"({show(out)})"
+    width = "C" if out is None else f"({show(out)})" if isinstance(out, Apply) else show(out)
     sides = _sides(frame, before, after)
     line = f"Map N×{show(frame.scope['in'])}×H×W to N×{width}×{sides}."
     return line if fits(f'"""{line}"""', 2) else "Map N×C×H×W to the block's output."
@@ -272,4 +271,4 @@ def _sides(frame: Frame, before: Sequence[Shape], after: Sequence[Shape]) -> str
     if None not in ratios and constant(ratios):
         return "H×W" if ratios[0] == 1 else f"H/{ratios[0]}×W/{ratios[0]}"
     name = next((name for name in frame.given if None not in ratios and frame.fits(Name(name), ratios)), None)
-    return f"H/{name}×W/{name}" if name is not None else "…"
+    return f"H/{name}×W/{name}" if name is not None else "H'×W'"

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from archc.emit.pycode import Code, Py, Writer, fits, flat
 from archc.emit.pytorch_moves import Move
 from archc.emit.pytorch_names import unused, variable_name
+from archc.emit.pytorch_tree import own_tensor
 from archc.ir import Node
-from archc.ops import norm, random
+from archc.ops import layout, norm, random
 from archc.ops.merge import Concat, Mul
 
 Uses = dict[Move | None, list[Move | None]]
@@ -65,9 +66,7 @@ def _uses(moves: Sequence[Move], ends: Sequence[Move | None]) -> Uses:
     return uses
 
 
-def _composed(
-    moves: Sequence[Move], ends: Sequence[Move | None], depth: int
-) -> tuple[list[Move], list[Move | None]]:
+def _composed(moves: Sequence[Move], ends: Sequence[Move | None], depth: int) -> tuple[list[Move], list[Move | None]]:
     """The moves with a layer, its normalisation and its activation in one, as far as a line is long."""
     uses = _uses(moves, ends)
     joined: dict[Move | None, Move | None] = {None: None}
@@ -100,6 +99,8 @@ def _both(first: Move, second: Move) -> Move:
 
 def _belongs(current: Move, last: Node | None, move: Move) -> bool:
     """Whether a person would write a move around what is there already."""
+    if move.node is not None and own_tensor(move.node):
+        return isinstance(move.node.op, layout.Scale) and current.call
     if current.node is None or move.node is None or current.switches or current.flag:
         return False
     op = move.node.op
@@ -123,28 +124,39 @@ def _inlined(moves: Sequence[Move], uses: Uses, depth: int) -> set[Move]:
         if merge.merge is None or merge.flag:
             continue
         branches = [source for source in merge.sources if source is not None and uses[source] == [merge]]
-        short = [move for move in branches if len(move.sources) == 1 and not move.switches and not move.flag]
+        short = [move for move in branches if _short(move)]
+        values = [source.write([Py("branch1")]) if source in short else Py("branch1") for source in merge.sources]
         if isinstance(merge.merge, Concat):
-            lines = (f"{flat(move.write([Py('branch1')]))}," for move in branches)
-            if len(short) == len(branches) and all(fits(line, depth + 2) for line in lines):
-                found.update(branches)
+            # A list has a line for each branch, if need be: all branches stand in it, or the mere slices.
+            ready = [move for move in short if _held(move.sources[0], uses)]
+            if len(ready) < len(branches) or not all(fits(f"{flat(code)},", depth + 2) for code in values):
+                ready = [move for move in ready if not move.call and _named(move.sources[0], uses)]
+            found.update(ready)
             continue
-        short = [move for move in short if move.call]
-        values: list[Code] = [
-            source.write([Py("out")]) if source is not None and source in short else Py("out")
-            for source in merge.sources
-        ]
         if fits(f"return {flat(merge.write(values))}", depth, merge.comment):
-            found.update(short)
+            found.update(move for move in short if move.call)
     return found
+
+
+def _short(move: Move) -> bool:
+    """Whether a branch can stand in another expression."""
+    return len(move.sources) == 1 and not move.switches and not move.flag
+
+
+def _held(value: Move | None, uses: Uses) -> bool:
+    """Whether a value is in a variable anyway, as it goes several ways."""
+    return value is None or len(uses[value]) > 1
+
+
+def _named(value: Move | None, uses: Uses) -> bool:
+    """Whether a value that goes several ways has a name of its author's."""
+    return value is not None and value.label != "" and len(uses[value]) > 1
 
 
 class _Naming:
     """The variables of a `forward`: which value is in which, and when its name is free again."""
 
-    def __init__(
-        self, moves: Sequence[Move], uses: Uses, inlined: set[Move], kept: Mapping[Move | None, str]
-    ) -> None:
+    def __init__(self, moves: Sequence[Move], uses: Uses, inlined: set[Move], kept: Mapping[Move | None, str]) -> None:
         self.uses = uses
         self.inlined = inlined
         self.kept = kept
@@ -165,9 +177,7 @@ class _Naming:
             meets[move] = point
         return meets
 
-    def _common(
-        self, left: Move | None, right: Move | None, meets: dict[Move | None, Move | None]
-    ) -> Move | None:
+    def _common(self, left: Move | None, right: Move | None, meets: dict[Move | None, Move | None]) -> Move | None:
         while left is not right:
             if left is None or right is None:
                 return None
@@ -188,9 +198,7 @@ class _Naming:
     def assign(self, move: Move) -> str:
         """The variable that a move's value goes into."""
         wish = self._wish(move)
-        busy = {
-            name for value, name in self.variables.items() if value is not move and self._needed(value, after=move)
-        }
+        busy = {name for value, name in self.variables.items() if value is not move and self._needed(value, after=move)}
         name = wish if wish not in busy else "out" if wish == "x" and "out" not in busy else unused(wish, busy)
         self.variables = {value: each for value, each in self.variables.items() if each != name}
         self.variables[move] = name
@@ -208,41 +216,35 @@ class _Naming:
         return self.place[user]
 
     def _wish(self, move: Move) -> str:
-        if move in self.kept and self.kept[move]:
-            return variable_name(self.kept[move])
-        if self._far(move):
+        if _named(move, self.uses):
             return variable_name(move.label)
-        return self._role(move)
-
-    def _far(self, move: Move | None) -> bool:
-        """Whether a value has a label and is called for by it: by a merge that other things lead to as well."""
-        if move is None or not move.label or len(self.uses[move]) < 2:
-            return False
-        return any(user is not None and user.merge is not None for user in self.uses[move])
+        return variable_name(self.kept[move]) if self.kept.get(move) else self._role(move)
 
     def _role(self, move: Move) -> str:
+        """What a value is: a part of what runs through the class, or of a branch beside it."""
         current: Move | None = move
         while current is not None:
             users = self.uses[current]
-            if len(users) > 1:
-                current = self.meets[current]
-                continue
-            user = users[0] if users else None
-            if user is None:
-                return "x"
-            others = [source for source in user.sources if source is not current]
-            if user.merge is None or all(self._far(other) for other in others):
-                current = user
-                continue
-            return self._branch(user, current)
+            user = users[0] if len(users) == 1 else self.meets[current]
+            if len(users) == 1 and user is not None and user.merge is not None:
+                others = [source for source in user.sources if source is not current]
+                if not all(self._looked_back_at(other) for other in others):
+                    return self._branch(user, current)
+            current = user
         return "x"
+
+    def _looked_back_at(self, value: Move | None) -> bool:
+        """Whether a merge takes a value, or a slice of it, under the name that its author gave it."""
+        if value in self.inlined and value is not None:
+            value = value.sources[0]
+        return _named(value, self.uses)
 
     def _branch(self, merge: Move, value: Move) -> str:
         """The name of a branch of a merge."""
-        single = [source for source in merge.sources if source is not None and self.uses[source] == [merge]]
-        if len([source for source in single if source not in self.inlined]) == 1:
+        own = [source for source in merge.sources if source is not None and self.uses[source] == [merge]]
+        long = [source for source in own if source not in self.inlined or not _held(source.sources[0], self.uses)]
+        if len(long) == 1:
             return "gate" if isinstance(merge.merge, Mul) else "out"
-        if value.label and value.label.isidentifier() and len(value.label) < 12:
-            return variable_name(value.label, otherwise="branch")
-        return f"branch{single.index(value) + 1}"
-
+        if len(own) == 2 and any(source.optional for source in own):
+            return "shortcut" if value.optional else "out"
+        return f"branch{own.index(value) + 1}"

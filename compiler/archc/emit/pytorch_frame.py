@@ -156,24 +156,36 @@ class Frame:
         return all(each is None or same(value(symbol, self.given, place), each) for place, each in pairs)
 
     def explain(
-        self, values: Vector, name: str, said: Iterable[Symbol | None] = (), known: Iterable[Symbol] = ()
+        self,
+        values: Vector,
+        name: str,
+        said: Iterable[Symbol | None] = (),
+        known: Iterable[Symbol] = (),
+        default: object = None,
     ) -> Symbol:
         """The expression for a number: what is said of it, a literal, what is known, or a new argument.
 
-        Raises Unlike where there are no arguments, as in the network's own class.
+        A new argument has the default that PyTorch has, if some instance does as well. Raises Unlike where there are no arguments, as in the network's own class.
         """
         for symbol in said:
             if symbol is not None and any(names(symbol)) and self.fits(symbol, values):
-                return symbol
+                return self._short(symbol)
         if constant(values):
             return Number(next(each for each in values if each is not None))
         for symbol in (*known, *map(Name, self.given)):
             if self.fits(symbol, values):
-                return symbol
+                return self._short(symbol)
         if self.root:
             raise Unlike(f"{name} is not one number")
         filled = next(each for each in values if each is not None)
-        return self.declare(name, "", tuple(filled if each is None else each for each in values))
+        symbol = self.declare(name, "", tuple(filled if each is None else each for each in values))
+        if default is not None and any(same(each, default) for each in values):
+            self.defaults[symbol.text] = default
+        return symbol
+
+    def _short(self, symbol: Symbol) -> Symbol:
+        """The variable for an expression, if there is one."""
+        return next((Name(text) for text, meant in self.local.items() if meant == symbol), symbol)
 
     def say(self, symbol: Symbol) -> Py:
         """The expression as code, with a note that its names are needed."""

@@ -47,9 +47,7 @@ def module(frame: Frame, slot: Slot, arriving: Symbol | None, stacks: Stacks) ->
     return sequence(frame, slot, found, stacks), out
 
 
-def parts(
-    frame: Frame, slot: Slot, arriving: Symbol | None, stacks: Stacks
-) -> tuple[list[Part], Symbol | None]:
+def parts(frame: Frame, slot: Slot, arriving: Symbol | None, stacks: Stacks) -> tuple[list[Part], Symbol | None]:
     """The members of a chain, and the channels that it yields."""
     found = []
     for inner in align(slot.groups):
@@ -59,9 +57,7 @@ def parts(
     return found, arriving
 
 
-def _through(
-    frame: Frame, inner: Slot, slot: Slot, before: Symbol | None, after: Symbol | None
-) -> Symbol | None:
+def _through(frame: Frame, inner: Slot, slot: Slot, before: Symbol | None, after: Symbol | None) -> Symbol | None:
     """The channels after a member that some instances may lack."""
     if not lacking(inner, slot) or after is None or before is None:
         return after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, flat, plain_name, quoted
 from archc.emit.pytorch_align import Slot, Unlike, align
@@ -14,7 +15,7 @@ from archc.emit.pytorch_groups import Part, items, lacking, module, numbered, pa
 from archc.emit.pytorch_layers import applied, layer
 from archc.emit.pytorch_names import unused
 from archc.emit.pytorch_stacks import Stacks
-from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, Vector, apply, show
+from archc.emit.pytorch_symbols import Name, Symbol, Vector, apply, show
 from archc.emit.pytorch_tree import own_tensor
 from archc.emit.pytorch_wiring import INPUT, Step, Wiring, opened
 from archc.ir import Node, channels
@@ -61,7 +62,7 @@ def modules(frame: Frame, order: Sequence[Step], wiring: Wiring, stacks: Stacks)
                 name = unused("residual" if node.op.spelling == "add" else "joined", names)
                 names.add(name)
                 when = condition(frame, slot.present, name, _place(slot), arriving[number])
-                found.flags[number] = Attribute(name, frame.say(when))
+                found.flags[number] = Attribute(name, frame.say(when), when=when)
             continue
         attribute, after = _attribute(frame, step, given[0], stacks, names)
         if attribute is not None:
@@ -154,7 +155,11 @@ def _tensor(frame: Frame, slot: Slot, arriving: Symbol | None) -> tuple[Attribut
     """The parameter of a layer that has one tensor and no more."""
     nodes = [node for node in slot.nodes if node is not None]
     weights = [node.weights[0] for node in nodes]
-    if slot.optional or len({(type(node.op), weight.fill, len(weight.shape)) for node, weight in zip(nodes, weights, strict=True)}) > 1:
+    if (
+        slot.optional
+        or len({(type(node.op), weight.fill, len(weight.shape)) for node, weight in zip(nodes, weights, strict=True)})
+        > 1
+    ):
         raise Unlike(f"{nodes[0].name} differs between instances")
     shape = []
     for axis in range(len(weights[0].shape)):
@@ -189,26 +194,28 @@ def _what(slot: Slot) -> str:
 
 
 def write_attributes(out: Writer, frame: Frame, slots: Sequence[Slot], order: Sequence[Step], found: Modules) -> None:
-    """Write the assignments, in the order of the text."""
+    """Write the assignments, in the order of the text; what is asked more than once is kept first."""
     by_slot = {id(order[number].slot.first): attribute for number, attribute in found.attributes.items()}
     listed = list(_listed(frame, slots, by_slot))
+    flags = list(found.flags.values())
+    early = [flag for flag in flags if any(attribute.when == flag.when for attribute in listed)]
+    asked = {flag.when: Py(f"self.{flag.name}") for flag in reversed(early)}
+    _write_flags(out, early)
     said = ""
-    at = 0
-    while at < len(listed):
-        attribute = listed[at]
-        if attribute.when is not None:
-            end = at + 1
-            while end < len(listed) and listed[end].when == attribute.when:
-                end += 1
-            _write_optional(out, frame, listed[at:end])
-            at = end
+    for when, run in groupby(listed, lambda attribute: attribute.when):
+        if when is not None:
+            _write_optional(out, frame, list(run), asked.get(when, show(when)))
             continue
-        comment = "" if attribute.comment == said else attribute.comment
-        said = attribute.comment or said
-        _write_attribute(out, frame, attribute, comment)
-        at += 1
-    for flag in found.flags.values():
-        out.expression(f"self.{flag.name} = ", flag.code if not isinstance(flag.code, Growing) else Py(""))
+        for attribute in run:
+            _write_attribute(out, frame, attribute, "" if attribute.comment == said else attribute.comment)
+            said = attribute.comment or said
+    _write_flags(out, [flag for flag in flags if flag not in early])
+
+
+def _write_flags(out: Writer, flags: Sequence[Attribute]) -> None:
+    for flag in flags:
+        if not isinstance(flag.code, Growing):
+            out.expression(f"self.{flag.name} = ", flag.code)
 
 
 def _listed(frame: Frame, slots: Sequence[Slot], by_slot: dict[int, Attribute]) -> Iterator[Attribute]:
@@ -247,12 +254,10 @@ def _write_attribute(out: Writer, frame: Frame, attribute: Attribute, comment: s
         out.expression("", call("self.add_module", attribute.name, code), comment=comment)
 
 
-def _write_optional(out: Writer, frame: Frame, run: Sequence[Attribute]) -> None:
+def _write_optional(out: Writer, frame: Frame, run: Sequence[Attribute], when: Py) -> None:
     """Attributes that are the identity in some instances."""
-    (when,) = {attribute.when for attribute in run}
-    assert when is not None
     if len(run) == 1 and not isinstance(run[0].code, Growing) and plain_name(run[0].name):
-        line = f"self.{run[0].name} = {flat(run[0].code)} if {show(when)} else nn.Identity()"
+        line = f"self.{run[0].name} = {flat(run[0].code)} if {when} else nn.Identity()"
         if fits(line, out.depth):
             out.line(line)
             return
@@ -261,6 +266,6 @@ def _write_optional(out: Writer, frame: Frame, run: Sequence[Attribute]) -> None
             out.line(f"self.{attribute.name}: nn.Module = nn.Identity()")
         else:
             out.expression("", call("self.add_module", attribute.name, call("nn.Identity")))
-    with out.block(f"if {show(when)}"):
+    with out.block(f"if {when}"):
         for attribute in run:
             _write_attribute(out, frame, attribute, "")

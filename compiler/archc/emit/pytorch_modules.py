@@ -163,7 +163,7 @@ def _arguments(
             wanted += _paddings(kernel, said.get("dilation") or Number(1))
         if key == "stride" and slot.optional:
             wanted += map(Name, frame.given)
-        symbols[key] = frame.explain(values, key, wanted)
+        symbols[key] = frame.explain(values, key, wanted, default=DEFAULTS.get(key))
     return symbols
 
 

@@ -38,6 +38,8 @@ class Move:
     """What its author called it."""
     call: bool = False
     """Whether it is the call of one module."""
+    optional: bool = False
+    """Whether some instances lack it."""
     flag: str = ""
     """The attribute that says whether an instance has the merge, if some have not."""
 
@@ -63,7 +65,11 @@ def moves(
     found: list[Move] = []
     by_step: dict[int, Move | None] = {INPUT: None}
     for number, step in enumerate(order):
-        sources = tuple(by_step[source] for source in wiring.sources[number])
+        given = wiring.sources[number]
+        if len(given) == 2 and step.node is not None and isinstance(step.node.op, Add):
+            # `x + out`, as people write it: what was there first comes first.
+            given = tuple(sorted(given))
+        sources = tuple(by_step[source] for source in given)
         hoisted = _hoisted(frame, step.slot)
         before = _shape(frame, step.slot, entry=True)
         if hoisted:
@@ -79,10 +85,11 @@ def moves(
             switches=_switches(frame, step),
             label=_label(step),
             call=number in owned and (step.node is None or not own_tensor(step.node)),
+            optional=step.slot.optional,
             flag=flags.get(number, ""),
         )
         if move.flag:
-            move.write = _perhaps(move.write, move.flag, wiring.sources[number].index(wiring.instead[number]))
+            move.write = _perhaps(move.write, move.flag, given.index(wiring.instead[number]))
         found.append(move)
         by_step[number] = move
     return found, by_step

@@ -1,13 +1,15 @@
 """The lines of `__init__` that give weights their first values, as `archc.initial` says.
 
-The loop over all modules covers what most layers want; the rest are set by name. PyTorch counts the
-inputs of a transposed convolution differently, so those have their bounds written out.
+The loop over all modules covers what most layers want; the rest are set by name, or by how their
+names end where blocks repeat them. PyTorch counts the inputs of a transposed convolution
+differently, so those have their bounds written out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, literal, plain_name
 from archc.initial import LINEAR, Nonlinearity, nonlinearities
@@ -20,7 +22,7 @@ FEW = 2
 
 def promise(graph: Graph) -> str:
     """How the weights begin, for the docstring of `__init__`; empty where no layer has any."""
-    weighted = [node for node in graph.nodes if node.op.weighted]
+    weighted = [node for node in graph.trained if node.op.weighted]
     if not weighted:
         return ""
     rectified = any(name in ("relu", "leaky_relu") for name, _ in nonlinearities(graph).values())
@@ -32,24 +34,34 @@ def promise(graph: Graph) -> str:
 def write_start(out: Writer, graph: Graph) -> None:
     """Write the first values of every weight layer."""
     follows = nonlinearities(graph)
-    usual = [node for node in graph.nodes if isinstance(node.op, conv.Conv | dense.FC | dense.Linear)]
+    usual = [node for node in graph.trained if isinstance(node.op, conv.Conv | dense.FC | dense.Linear)]
+    matrices = {f"{node.name}.weight": follows.get(node.name, LINEAR) for node in usual}
+    # What is linear inside of a layer has its first values from there, unless the loop changes them.
+    inside = {name: LINEAR for node in graph.trained if not node.op.weighted for name in _matrices_inside(node)}
     if usual:
-        most = Counter(follows[node.name] for node in usual).most_common(1)[0][0]
+        most = Counter(matrices.values()).most_common(1)[0][0]
         _write_loop(out, usual, most)
-        rest: dict[Nonlinearity, list[Node]] = {}
-        for node in usual:
-            if follows[node.name] != most:
-                rest.setdefault(follows[node.name], []).append(node)
-        for nonlinearity, nodes in rest.items():
-            _write_exceptions(out, nodes, nonlinearity)
+        rest: dict[Nonlinearity, list[str]] = {}
+        for name, nonlinearity in (matrices | inside).items():
+            if nonlinearity != most:
+                rest.setdefault(nonlinearity, []).append(name)
+        for nonlinearity, names in rest.items():
+            _write_exceptions(out, graph, names, nonlinearity)
     transposed: dict[tuple[Nonlinearity, bool], list[Node]] = {}
-    for node in graph.nodes:
+    for node in graph.trained:
         if isinstance(node.op, conv.Deconv):
-            transposed.setdefault((follows[node.name], node.op.bias), []).append(node)
+            transposed.setdefault((follows.get(node.name, LINEAR), node.op.bias), []).append(node)
     if transposed:
         out.line("# The fan-in of a transposed convolution is channels × kernel / stride².")
     for (nonlinearity, bias), nodes in transposed.items():
         _write_transposed(out, nodes, nonlinearity, bias)
+
+
+def _matrices_inside(node: Node) -> Iterator[str]:
+    """The weights of the `nn.Linear`s that a layer is made of."""
+    for weight in node.weights:
+        if isinstance(weight.fill, Kernel) and weight.name.endswith(".weight"):
+            yield node.tensor(weight)
 
 
 def _write_loop(out: Writer, nodes: list[Node], nonlinearity: Nonlinearity) -> None:
@@ -61,17 +73,41 @@ def _write_loop(out: Writer, nodes: list[Node], nonlinearity: Nonlinearity) -> N
                 out.line("nn.init.zeros_(module.bias)")
 
 
-def _write_exceptions(out: Writer, nodes: list[Node], nonlinearity: Nonlinearity) -> None:
-    if len(nodes) <= FEW:
-        for node in nodes:
-            weight = Py(f"self.{node.name}.weight") if plain_name(node.name) else _parameter(node, "weight")
+def _write_exceptions(out: Writer, graph: Graph, names: list[str], nonlinearity: Nonlinearity) -> None:
+    endings = _endings(names, {name for name, _, _ in graph.weights()} - set(names)) if len(names) > FEW else []
+    if endings and len(endings) + FEW < len(names):
+        given = literal(endings[0]) if len(endings) == 1 else _listed(endings)
+        with out.block("for name, weight in self.named_parameters()"):
+            out.expression("if ", call("name.endswith", given), ":")
+            out.depth += 1
+            out.expression("", _kaiming(Py("weight"), nonlinearity))
+            out.depth -= 1
+        names = [name for name in names if not name.endswith(tuple(endings))]
+    if len(names) <= FEW:
+        for name in names:
+            plain = plain_name(name.removesuffix(".weight"))
+            weight = Py(f"self.{name}") if plain else call("self.get_parameter", name)
             out.expression("", _kaiming(weight, nonlinearity))
         return
-    names = Brackets("(", tuple(Item(literal(f"{node.name}.weight")) for node in nodes), ")")
-    out.expression("for name in ", names, ":")
+    out.expression("for name in ", _listed(names), ":")
     out.depth += 1
     out.expression("", _kaiming(call("self.get_parameter", Py("name")), nonlinearity))
     out.depth -= 1
+
+
+def _listed(names: Sequence[str]) -> Brackets:
+    return Brackets("(", tuple(Item(literal(name)) for name in names), ")")
+
+
+def _endings(names: list[str], others: set[str]) -> list[str]:
+    """The shortest ends of these names that no other tensor's name has; of the names that have one."""
+    found: list[str] = []
+    for name in names:
+        if not name.endswith(tuple(found)):
+            parts = name.split(".")
+            ends = (".".join(parts[at:]) for at in range(len(parts) - 2, -1, -1))
+            found += islice((end for end in ends if not any(other.endswith(end) for other in others)), 1)
+    return found
 
 
 def _kaiming(weight: Code, nonlinearity: Nonlinearity) -> Brackets:

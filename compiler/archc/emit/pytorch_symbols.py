@@ -118,7 +118,7 @@ def _apply(operator: str, operands: list[object]) -> object:
             return min(whole)
         case "max", _:
             return max(whole)
-        case ("==" | "!=" | "<" | "<=" | ">" | ">="), [left, right]:
+        case (("==" | "!=" | "<" | "<=" | ">" | ">="), [left, right]):
             return _compare(operator, left, right)
         case "and", _:
             return all(whole)
@@ -188,7 +188,7 @@ def apply(operator: str, *operands: Symbol) -> Symbol:
             return left
         case "*", (Number(value=1), right):
             return right
-        case ("//" | "-"), (left, Number(value=number)) if number == (1 if operator == "//" else 0):
+        case (("//" | "-"), (left, Number(value=number))) if number == (1 if operator == "//" else 0):
             return left
         case "//", (Apply(operator="*", operands=(factor, Number(value=int() as top))), Number(value=int() as under)):
             if under > 0 and top % under == 0:

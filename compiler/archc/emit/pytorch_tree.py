@@ -93,6 +93,8 @@ class Plan:
         """What arrives."""
         if isinstance(inner, Node):
             return self.source(inner.inputs[0])
+        if inner is self.root:
+            return self.graph.input
         if inner.scope is not None and inner.scope.input is not None:
             return self.source(inner.scope.input)
         return self.source(next(inner.nodes()).inputs[0])
@@ -101,6 +103,8 @@ class Plan:
         """What is yielded: what arrives, if nothing is done."""
         if isinstance(inner, Node):
             return inner.output
+        if inner is self.root:
+            return self.source(self.graph.output)
         if inner.scope is not None and inner.scope.output is not None:
             return self.source(inner.scope.output)
         return list(inner.nodes())[-1].output

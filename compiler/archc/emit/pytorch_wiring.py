@@ -103,7 +103,7 @@ def wire(frame: Frame, order: Sequence[Step]) -> Wiring:
     for place, group in enumerate(frame.groups):
         found: dict[Value, int] = {}
         rows.append(list(_instance(frame, group, order, place, found)))
-        ends.append(found[_end(frame, group)])
+        ends.append(found[frame.plan.exit(group)])
         made = made or found
     absent = [number for number in range(len(order)) if any(row[number] is None for row in rows)]
     choosing = [number for number in absent if any(row[number] and len(row[number]) > 1 for row in rows)]
@@ -118,16 +118,12 @@ def wire(frame: Frame, order: Sequence[Step]) -> Wiring:
     raise Unlike("what flows where differs between instances")
 
 
-def _end(frame: Frame, group: Group) -> Value:
-    return frame.plan.source(frame.plan.graph.output) if frame.root else frame.plan.exit(group)
-
-
 def _instance(
     frame: Frame, group: Group, order: Sequence[Step], place: int, made: dict[Value, int]
 ) -> Iterator[tuple[int, ...] | None]:
     """The sources of each step in one instance; None where it lacks the step."""
     plan = frame.plan
-    made[plan.source(plan.graph.input if frame.root else plan.entry(group))] = INPUT
+    made[plan.entry(group)] = INPUT
     idle = _aliases(frame, group)
     for number, step in enumerate(order):
         inner = step.slot.inners[place]
@@ -149,9 +145,7 @@ def _instance(
 def _aliases(frame: Frame, group: Group) -> dict[Value, Value]:
     """What each `identity` yields, and what it was given."""
     plan = frame.plan
-    return {
-        node.output: plan.source(node.inputs[0]) for node in group.nodes() if isinstance(node.op, layout.Identity)
-    }
+    return {node.output: plan.source(node.inputs[0]) for node in group.nodes() if isinstance(node.op, layout.Identity)}
 
 
 def _original(value: Value, aliases: Mapping[Value, Value]) -> Value:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 """The largest difference relative to the norm, in float32."""
-ROUNDING = 4
+ROUNDING = 8
 """Where PyTorch itself is less precise than that, ONNX Runtime may be as many times further from the truth."""
 IMPRECISE = 1e-3
 """Rounding beyond this leaves nothing to compare."""
