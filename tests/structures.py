@@ -7,7 +7,7 @@ rules of `structure_meaning`, and is left out where it would not fit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,8 @@ from structure_text import (
 )
 
 MOST_LAYERS = 70
+DRAWN = 500
+"""Bytes that a file is made of."""
 RULES: tuple[tuple[tuple[str, tuple[Layer, ...]], ...], ...] = (
     (("", ()),),
     (("", (Layer("relu"),)),),
@@ -114,7 +116,8 @@ class Place:
 class Author:
     """Draws the parts of one file."""
 
-    draw: Callable[[st.SearchStrategy[Any]], Any]
+    dice: Iterator[int]
+    """Bytes; when they are used up, zeros follow, which are the simplest choices."""
     structure: Structure
     style: str
     """`bare` has no activations, `written` one after every weight layer, `ruled` a `hidden` line for all."""
@@ -122,11 +125,18 @@ class Author:
     """The columns that the place at hand stands for."""
     count: int = 0
 
+    def between(self, low: int, high: int) -> int:
+        return low + next(self.dice, 0) % (high - low + 1)
+
     def chance(self, one_in: int) -> bool:
-        return bool(self.draw(st.integers(0, one_in - 1)) == 0)
+        return self.between(1, one_in) == one_in
 
     def pick(self, *options: Any) -> Any:
-        return self.draw(st.sampled_from(options))
+        return options[self.between(0, len(options) - 1)]
+
+    def shuffled(self, things: Sequence[Any]) -> list[Any]:
+        left = list(things)
+        return [left.pop(self.between(0, len(left) - 1)) for _ in things]
 
     # Trying
 
@@ -159,9 +169,9 @@ class Author:
 
     def number(self, place: Place, low: int, high: int) -> Expression:
         """A number, name or arithmetic that lies within bounds in every column."""
-        plain = self.draw(st.integers(low, high))
+        plain = self.between(low, high)
         names = sorted(name for name, held in place.names[0].items() if isinstance(held, int))
-        way = self.draw(st.integers(0, 5))
+        way = self.between(0, 5)
         if way > 2:
             return plain  # type: ignore[no-any-return]
         name = self.pick("in", *names)
@@ -272,7 +282,7 @@ class Author:
 
     def attached(self, place: Place) -> tuple[Layer | Call, ...]:
         """Layers in one item; the place stays where it is."""
-        way = self.draw(st.integers(0, 9))
+        way = self.between(0, 9)
         if way < 2 and (call := self.call(place)) is not None:
             return (call, *([self.keeping(place)] * self.chance(3)))
         if way < 6:
@@ -362,7 +372,7 @@ class Author:
 
     def block(self, name: str, place: Place) -> Block:
         """A block that fits at a place, for some arguments."""
-        keys = self.draw(st.lists(st.sampled_from(["c", "e", "k", "s", "n", "w", "p", "act", "unit"]), max_size=4, unique=True))
+        keys = self.shuffled(["c", "s", "e", "act", "k", "n", "w", "p", "unit"])[: self.between(0, 4)]
         if "unit" in keys and not self.free():
             keys.remove("unit")
         parameters: list[tuple[str, Given | None]] = []
@@ -383,12 +393,14 @@ class Author:
 
     def item(self, place: Place) -> Item:
         """An item that was drawn for a place; it may not fit."""
-        way = self.draw(st.integers(0, 19))
+        way = self.between(0, 19)
         label = self.label(place)
         if way < 9 or place.depth > 3:
             return Item(self.attached(place), label, self.times(place, label))
         if way < 13:
-            return Item(self.merge(place, label), label, self.times(place, label) if self.chance(4) else None)
+            times = self.times(place, label) if self.chance(3) else None
+            within = replace(place, labelled=place.labelled and (bool(label) or times is None))
+            return Item(self.merge(within, label), label, times)
         if way < 17:
             times = self.times(place, label)
             inner = place.inside(labelled=place.labelled and (bool(label) or times is None))
@@ -402,7 +414,7 @@ class Author:
         if not place.labelled or not self.chance(3):
             return ""
         self.count += 1
-        return f"part{self.count}" if not self.chance(8) else f"part-{self.count}"
+        return f"name{self.count}" if not self.chance(8) else f"name-{self.count}"
 
     def times(self, place: Place, label: str) -> Expression | None:
         if not self.chance(4):
@@ -416,7 +428,7 @@ class Author:
 
     def rows(self, place: Place, most: int) -> tuple[Row, ...]:
         rows: list[Row] = []
-        for _ in range(self.draw(st.integers(1, most))):
+        for _ in range(self.between(1, most)):
             row = self.row(place)
             if row is not None:
                 rows.append(row)
@@ -493,10 +505,10 @@ class Author:
         kind = self.pick("add", "add", "concat", "concat", "mul")
         branches = list(self.branches(place, kind, label))
         if self.chance(3):
-            branches = self.draw(st.permutations(branches))
+            branches = self.shuffled(branches)
         inline = self.chance(2)
         if self.chance(8):
-            branches.insert(self.draw(st.integers(0, len(branches))), Row(((),)))
+            branches.insert(self.between(0, len(branches)), Row(((),)))
         return Merge(kind, tuple(branches), inline)
 
     def branches(self, place: Place, kind: str, label: str) -> Iterator[Row]:
@@ -520,7 +532,7 @@ class Author:
                 start.labels = inner.labels
         else:
             yield self.keep(self.again(start, place), place)
-        match self.draw(st.integers(0, 5)):
+        match self.between(0, 5):
             case 0 | 1:
                 yield Row(((Item((Layer("identity"),)),),))
             case 2:
@@ -602,7 +614,7 @@ class Author:
 
     def ending(self, place: Place) -> list[Row]:
         """A dense layer and perhaps soft-max."""
-        last: list[Layer] = [Layer("FC", (self.draw(st.integers(1, 10)),))]
+        last: list[Layer] = [Layer("FC", (self.between(1, 10),))]
         if self.style == "written" or self.chance(2):
             last.append(Layer(self.pick("soft-max", "soft-max", "log-soft-max")))
         assert self.put(place, Item(tuple(last)))
@@ -645,16 +657,19 @@ def _stand(given: Given, names: Names) -> Any:
     return Stands(given.layers, names) if isinstance(given, Quoted) else value(given, names)
 
 
-@st.composite
-def structures(draw: Any, most_rows: int = 5) -> Structure:
-    """A file with blocks, params, perhaps columns, and rows of every kind."""
-    style = draw(st.sampled_from(["bare", "written", "ruled", "ruled", "ruled"]))
-    columns = tuple(f"{name}" for name in "A B-2 3".split()[: draw(st.sampled_from([1, 1, 2, 3]))])
-    side = st.integers(3, 12)
-    maps = st.tuples(st.integers(1, 6), side, side)
-    source = draw(st.one_of(maps, maps, maps, maps, st.tuples(st.integers(2, 12))))
+def structures(most_rows: int = 5) -> st.SearchStrategy[Structure]:
+    """Files with blocks, params, perhaps columns, and rows of every kind."""
+    return st.binary(min_size=DRAWN, max_size=DRAWN).map(lambda drawn: written(drawn, most_rows))
+
+
+def written(drawn: bytes, most_rows: int = 5) -> Structure:
+    """The file that some bytes stand for."""
+    author = Author(iter(drawn), Structure((1,), ()), "ruled")
+    style = author.style = author.pick("ruled", "bare", "written", "ruled", "ruled")
+    columns = ("A", "B-2", "3")[: author.pick(1, 1, 2, 3)]
+    author.column = list(range(len(columns)))
+    source = _source(author)
     structure = Structure(source, (), columns if len(columns) > 1 else ())
-    author = Author(draw, structure, style, list(range(len(columns))))
     structure = author.structure = replace(
         structure,
         hidden=_hidden(author) if style == "ruled" else (),
@@ -663,8 +678,8 @@ def structures(draw: Any, most_rows: int = 5) -> Structure:
     )
     names = [walk(structure, column).names for column in author.column]
     begun = [Flow(source, None) for _ in columns]
-    for name in BLOCK_NAMES[: draw(st.integers(0, 3))]:
-        shape = draw(maps) if len(source) == 3 else source
+    for name in BLOCK_NAMES[: author.between(0, 3)]:
+        shape = _source(author) if len(source) == 3 else source
         place = Place([Flow(shape, None) for _ in columns], names, [[{}] for _ in columns], depth=1)
         author.structure = replace(author.structure, blocks=(*author.structure.blocks, author.block(name, place)))
     if author.free() and author.chance(2):
@@ -675,6 +690,13 @@ def structures(draw: Any, most_rows: int = 5) -> Structure:
     place = Place(begun, names, [[{}] for _ in columns], top=True)
     rows = _main(author, place, most_rows)
     return _finished(author, rows)
+
+
+def _source(author: Author) -> Shape:
+    """The shape of an input: most are maps."""
+    if author.chance(8):
+        return (author.between(2, 12),)
+    return author.between(1, 6), author.between(3, 12), author.between(3, 12)
 
 
 def _cells(author: Author) -> range:
@@ -695,9 +717,9 @@ def _params(author: Author) -> Iterator[tuple[str, tuple[Given, ...]]]:
     empty = Place([], [{}], [])
     for key in ("c1", "n1", "k1", "act1", "p1", "w1"):
         if author.chance(3):
-            one = author.draw(st.integers(1, 8)) if key == "c1" else None
+            one = author.between(1, 8) if key == "c1" else None
             values = tuple(
-                author.draw(st.integers(1, 8)) if one is not None else author.argument(empty, key)
+                author.between(1, 8) if one is not None else author.argument(empty, key)
                 for _ in _cells(author)
             )
             yield key, values
@@ -705,7 +727,7 @@ def _params(author: Author) -> Iterator[tuple[str, tuple[Given, ...]]]:
 
 def _main(author: Author, place: Place, most: int) -> tuple[Row, ...]:
     rows: list[Row] = []
-    for _ in range(author.draw(st.integers(1, most))):
+    for _ in range(author.between(1, most)):
         row = author.row(place)
         if row is not None:
             rows.append(_sized(author, place, row))

@@ -30,7 +30,7 @@ from archc.ops.pointwise import LeakyRelu, Relu, Sigmoid, Tanh
 from archc.ops.pool import AvgPool, GlobalAvgPool, MaxPool
 from archc.ops.random import Dropout
 from archc.ops.resize import Upsample
-from archc.ops.sequence import ToMap, Tokens
+from archc.ops.sequence import Tokens, ToMap
 from conftest import ROOT
 from woven import Weaver, conv
 

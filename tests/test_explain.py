@@ -7,15 +7,17 @@ import pytest
 from archc.cost.explain import explain
 from archc.ir import chain
 from archc.ops import OPS
+from archc.ops.attention import Attention, WindowAttention
 from archc.ops.conv import Conv, Deconv
 from archc.ops.declare import Reference
 from archc.ops.dense import FC, Linear
-from archc.ops.layout import Flatten, Part, Reshape, Scale, Shuffle
+from archc.ops.layout import Flatten, Multiply, Part, Reshape, Scale, Shuffle
 from archc.ops.norm import LRN, BatchNorm, GroupNorm, LayerNorm
 from archc.ops.pointwise import Gelu, LogSoftMax, PRelu, Relu, RRelu, SoftMax
-from archc.ops.pool import AdaptiveAvgPool, AvgPool, GlobalMaxPool, MaxPool, MedianPool, MinPool
-from archc.ops.random import Dropout, Mask, Noise
-from archc.ops.resize import Crop, PixelShuffle, SpaceToDepth, Unpool, Upsample
+from archc.ops.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, GlobalMaxPool, MaxPool, MedianPool, MinPool
+from archc.ops.random import ChannelDropout, Dropout, Mask, Noise, StochasticDepth
+from archc.ops.resize import Crop, Padding, PixelShuffle, Resize, SpaceToDepth, Unpool, Upsample
+from archc.ops.sequence import ClassToken, Token, ToMap, Transpose
 
 
 def one(shape, op):
@@ -159,13 +161,16 @@ def example_ops():
         Reshape: Reshape((128,)),
         Shuffle: Shuffle(2),
         Part: Part(1, 2),
+        AdaptiveMaxPool: AdaptiveMaxPool((2, 2)),
+        Resize: Resize((5, 5)),
+        Padding: Padding((1, 1)),
+        ChannelDropout: ChannelDropout(0.1),
+        StochasticDepth: StochasticDepth(0.1),
+        Multiply: Multiply(by=0.5),
+        ToMap: ToMap((2, 3)),
+        Token: Token(1),
+        Attention: Attention(2),
+        WindowAttention: WindowAttention(2, (2, 2)),
     }
-    made = []
-    for kind in OPS:
-        if kind in special:
-            made.append((special[kind], (8, 4, 4)))
-        elif kind.__name__ == "AdaptiveMaxPool":
-            made.append((kind((2, 2)), (8, 4, 4)))
-        else:
-            made.append((kind(), (8, 4, 4)))
-    return made
+    sequences = dict.fromkeys((ToMap, Token, ClassToken, Transpose), (6, 8))
+    return [(special[kind] if kind in special else kind(), sequences.get(kind, (8, 4, 4))) for kind in OPS]

@@ -20,7 +20,7 @@ from archc.ops.attention import WindowAttention
 from archc.ops.conv import Conv
 from archc.ops.layout import Offset, Scale, Slice
 from archc.ops.norm import L2Norm
-from archc.ops.pool import ChannelMaxPool
+from archc.ops.pool import ChannelAvgPool
 from archc.ops.random import ChannelDropout, Dropout, StochasticDepth
 from archc.ops.resize import Padding, Resize, SpaceToDepth
 from archc.ops.sequence import ClassToken, Positions, Tokens
@@ -174,14 +174,14 @@ FIELDS: dict[str, list[Op]] = {
     "windows": [WindowAttention(1, (4, 6)), Conv(2)],
     "shifted": [WindowAttention(1, (4, 6), (2, 1)), Conv(2)],
     "both": [WindowAttention(1, (4, 4)), WindowAttention(1, (4, 4), (2, 2))],
-    "places": [SpaceToDepth(2, "columns"), Slice(2, after=3), ChannelMaxPool(2), Positions(), L2Norm()],
+    "places": [SpaceToDepth(2, "columns"), Slice(4, after=3), ChannelAvgPool(2), Positions(), L2Norm()],
     "tokens": [Conv(2), Tokens()],
 }
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_unit_sees_what_gradients_reach(name: str) -> None:
-    """The largest extent, over the output, of the input values that a unit depends on."""
+    """The largest extent, over every row and column of the output, of the input values that a unit depends on."""
     torch.manual_seed(0)
     graph = chain(name, (2, 24, 24), [(f"l{index}", op) for index, op in enumerate(FIELDS[name])])
     image = torch.randn(1, 2, 24, 24, requires_grad=True)
@@ -190,9 +190,12 @@ def test_a_unit_sees_what_gradients_reach(name: str) -> None:
         network = module(node.op, node.x)
         network.load_state_dict(tensors(network))
         y = network(y)
-    units = y[0].flatten(1).sum(0) if y.dim() == 4 else y[0].sum(1)
+    if y.dim() == 3:
+        y = y.transpose(1, 2).unflatten(2, (24, 24))
+    height, width = y.shape[2:]
     reached = [0, 0]
-    for unit in units:
+    for at in range(max(height, width)):
+        unit = y[0, :, min(at, height - 1), min(at, width - 1)].sum()
         (gradient,) = torch.autograd.grad(unit, image, retain_graph=True)
         # What a window masks is left with a factor of e⁻¹⁰⁰.
         places = (gradient[0].abs().sum(0) > 1e-20).nonzero()

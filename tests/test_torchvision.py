@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from archc.cost.analyse import analyse
 from archc.ir import Graph
 from archc.ops.pointwise import SoftMax
 from conftest import ROOT
-from targets import Array, Built, build, graphs
+from targets import Array, build, graphs
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -104,55 +104,43 @@ def test_tensors(model: str) -> None:
 # What they compute --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Probed:
-    """A model with torchvision's probe: what it makes of one image, every tensor filled by its name alone."""
-
-    model: str
-    net: Built
-    """The network without its soft-max, which would make 0 and 1 of most of these logits."""
-
-    @property
-    def x(self) -> Array:
-        random = np.random.Generator(np.random.PCG64(0))
-        return random.standard_normal((1, *reference(self.model)["input"])).astype(np.float32)
-
-    def compare(self, logits: Array) -> None:
-        """Asserts that these are torchvision's logits.
-
-        Six digits of them are printed; implementations in float32 agree to about 1e-4 of the norm.
-        """
-        probe = reference(self.model)["probe"]
-        first = np.array(probe["logits_first_16"])
-        assert np.linalg.norm(logits[:16] - first) <= 1e-4 * np.linalg.norm(first)
-        assert np.linalg.norm(logits.astype(np.float64)) == pytest.approx(probe["norm"], rel=1e-4)
-        assert logits.argmax() == probe["argmax"]
-
-
-def in_turn(model: str) -> Any:
-    """A parameter that goes to one worker with all its tests, and with all other large models if it is large."""
-    large = reference(model)["parameters"] >= LARGE
-    return pytest.param(model, marks=pytest.mark.xdist_group("memory" if large else model))
-
-
-@pytest.fixture(scope="module", params=[in_turn(model) for model in MODELS])
-def probed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probed]:
-    """A model built into a folder; weights of up to half a gigabyte, which go when its tests are done."""
-    graph = network(request.param)
-    assert isinstance(graph.nodes[-1].op, SoftMax)
-    net = build(replace(graph, nodes=graph.nodes[:-1]), tmp_path_factory.mktemp(request.param))
-    yield Probed(request.param, net)
-    for path in net.folder.iterdir():
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Path]:
+    """A folder for weights of up to half a gigabyte, which go when the test is done."""
+    yield tmp_path
+    for path in tmp_path.iterdir():
         path.unlink()
 
 
-def test_pytorch_computes_what_torchvision_does(probed: Probed) -> None:
-    """Its tensors load by their names into the generated module, strictly."""
-    module = replace(probed.net, graph=network(probed.model)).network()
+def large_in_turn(model: str) -> Any:
+    """A parameter; the large models go to one worker, one after the other."""
+    large = reference(model)["parameters"] >= LARGE
+    return pytest.param(model, marks=pytest.mark.xdist_group("memory") if large else ())
+
+
+@pytest.mark.parametrize("model", [large_in_turn(model) for model in MODELS])
+def test_probe(model: str, room: Path) -> None:
+    """The logits of torchvision's own model, every tensor filled by its name alone, from PyTorch and ONNX Runtime.
+
+    The ONNX graph is made without its soft-max, which would make 0 and 1 of most of these logits.
+    """
+    facts, graph = reference(model), network(model)
+    assert isinstance(graph.nodes[-1].op, SoftMax)
+    net = build(replace(graph, nodes=graph.nodes[:-1]), room)
+    random = np.random.Generator(np.random.PCG64(0))
+    x = random.standard_normal((1, *facts["input"])).astype(np.float32)
     with torch.no_grad():
-        logits: Array = module(torch.from_numpy(probed.x))[0].numpy()
-    probed.compare(logits)
+        logits: Array = replace(net, graph=graph).network()(torch.from_numpy(x))[0].numpy()
+    compare(logits, facts["probe"])
+    compare(net.infer(x)[0], facts["probe"])
 
 
-def test_onnx_runtime_computes_what_torchvision_does(probed: Probed) -> None:
-    probed.compare(probed.net.infer(probed.x)[0])
+def compare(logits: Array, probe: dict[str, Any]) -> None:
+    """Asserts that these are torchvision's logits.
+
+    Six digits of them are printed; implementations in float32 agree to about 1e-4 of the norm.
+    """
+    first = np.array(probe["logits_first_16"])
+    assert np.linalg.norm(logits[:16] - first) <= 1e-4 * np.linalg.norm(first)
+    assert np.linalg.norm(logits.astype(np.float64)) == pytest.approx(probe["norm"], rel=1e-4)
+    assert logits.argmax() == probe["argmax"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archc.cost.table import cells_wide
 from archc.diagram.boxes import tooltip
 from archc.diagram.cards import Cards
 from archc.diagram.heading import settings
 from archc.diagram.limits import MOST_ARROWS, DiagramLimit
 from archc.diagram.markup import attributes, clean, html, quoted
-from archc.diagram.measure import Look, gridded, measured, tag_width, title_width
+from archc.diagram.measure import WIDE_DIGIT, Look, gridded, measured, tag_width, title_width
 from archc.diagram.palette import LINE, PAINTS
 from archc.diagram.parts import Box, Cluster, End, Part
-from archc.diagram.place import FRAME_SIZE, FRAME_TITLE
+from archc.diagram.place import END_HEIGHT, FRAME_SIZE, FRAME_TITLE
 from archc.diagram.plan import Plan
 from archc.diagram.route import spline
 from archc.diagram.rows import SLIDE, TITLE_HEIGHT, TITLE_WIDTH
@@ -28,6 +29,8 @@ MANY = 400
 """Arrows from which on a picture is large."""
 CLUMSY = 0.93
 """What a picture must gain to be worth twice as many values between its rows."""
+
+END_SIZE = 16
 
 LEGEND = {
     "skip": "thick: skip",
@@ -49,8 +52,10 @@ def dot(graph: Graph, parts: tuple[Part, ...], boxes: list[Box]) -> str:
     if len(arrows) > MOST_ARROWS:
         raise DiagramLimit("arrows", len(arrows), MOST_ARROWS)
     top = level((begin, *parts, *ends), arrows)
+    sizes = {id(begin): _room(begin, graph.input.shape)}
+    sizes |= {id(end): _room(end, value.shape) for end, (_, value) in zip(ends, graph.outputs, strict=True)}
     look = Look(
-        {id(box): cards.size(box) for box in boxes},
+        sizes | {id(box): cards.size(box) for box in boxes},
         dict(_titles(parts, "", cards)),
         _tags(arrows, {id(box): box.nodes[0].x for box in boxes}),
     )
@@ -172,14 +177,20 @@ def _frame(cluster: Cluster, words: str, sheet: Sheet) -> str:
     )
 
 
+def _room(end: End, shape: Shape) -> tuple[float, float]:
+    """The size of an end of the network, in points."""
+    longest = max(cells_wide(clean(end.word)), cells_wide(people(shape)))
+    return round(longest * END_SIZE * WIDE_DIGIT) + 12, END_HEIGHT
+
+
 def _end(end: End, shape: Shape, ids: Ids, sheet: Sheet) -> str:
-    words = f'<<FONT POINT-SIZE="16">{html(clean(end.word))}<BR/><B>{people(shape)}</B></FONT>>'
+    place = sheet.boxes[id(end)]
+    words = f'<FONT POINT-SIZE="{END_SIZE}">{html(clean(end.word))}<BR/><B>{people(shape)}</B></FONT>'
+    cell = f'<TD WIDTH="{place.right - place.left:.0f}" HEIGHT="{END_HEIGHT}">{words}</TD>'
     look = attributes(
-        label=words,
+        label=f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="0"><TR>{cell}</TR></TABLE>>',
         tooltip=quoted(f"{clean(end.word)}: {people(shape)}"),
         pos=_middle(id(end), sheet),
-        shape="none",
-        margin='"0.1,0.05"',
     )
     return f"  {ids[id(end)]} {look};"
 

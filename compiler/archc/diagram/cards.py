@@ -117,7 +117,8 @@ class Cards:
             elif box.merges:
                 yield _Line(((_text(node), LAYER_SIZE),), paint(node), min(ARRIVAL * len(node.inputs), MOST_HIGH))
             else:
-                yield _Line(((names(box, at), NAME_SIZE), (_text(node), LAYER_SIZE)), paint(node))
+                name = clean(box.group.path.rpartition(".")[2]) if box.group else names(box, at)
+                yield _Line(((name, NAME_SIZE), (_text(node), LAYER_SIZE)), paint(node))
 
     def _summed(self, box: Box, scope: Scope) -> _Line:
         """A scope in one box: its name, what it is, how large, and what comes out."""

@@ -45,7 +45,7 @@ def _at_depth(graph: Graph, depth: int | None) -> tuple[Part, ...]:
     scopes = {scope.path: scope for scope in graph.scopes}
     spelling: dict[int, str] = {}
     boxes = [_box(item, spelling) for item in items(graph, joined=branches(graph))]
-    return _Folding(graph, scopes, depth).grouped(boxes, "")
+    return _Folding(graph, scopes, depth, branches(graph)).grouped(boxes, "")
 
 
 def _box(nodes: Item, spelling: dict[int, str]) -> Box:
@@ -58,9 +58,11 @@ def _box(nodes: Item, spelling: dict[int, str]) -> Box:
 class _Folding:
     """What is known of the whole network while its scopes are folded one by one."""
 
-    def __init__(self, graph: Graph, scopes: dict[str, Scope], depth: int | None) -> None:
+    def __init__(self, graph: Graph, scopes: dict[str, Scope], depth: int | None, bare: bool) -> None:
         self.scopes = scopes
         self.depth = depth
+        self.bare = bare
+        """Whether a group of one box is drawn without a frame."""
         self.uses = uses(graph)
 
     def grouped(self, boxes: list[Box], path: str) -> tuple[Part, ...]:
@@ -78,7 +80,11 @@ class _Folding:
         signature = _pattern(scope, boxes)
         if self.depth is not None and path.count(".") + 1 >= self.depth:
             return Box((tuple(node for box in boxes for node in box.nodes),), signature, scope, scope)
-        return _repeat(scope, self.grouped(boxes, path), signature)
+        match self.grouped(boxes, path):
+            case (Box(scope=None, group=None) as only,) if self.bare and scope.kind == "group":
+                return replace(only, signature=signature, group=scope)
+            case parts:
+                return _repeat(scope, parts, signature)
 
 
 def _step_into(path: str, scope: str) -> str:

@@ -11,9 +11,8 @@ from archc.cost.table import cells_wide
 from archc.diagram.boxes import EDGE_SIZE, WIDE_CHARACTER
 from archc.diagram.grid import Grid, grid
 from archc.diagram.parts import Cluster, End, Part
-from archc.diagram.place import END_HEIGHT, FRAME_SIZE, FRAME_TITLE
+from archc.diagram.place import FRAME_SIZE, FRAME_TITLE
 from archc.diagram.plan import MARGIN, STRAIGHT, TRACK, TURNING, Plan, Row
-from archc.diagram.rows import END_WIDTH
 from archc.diagram.wires import ENTRY, Key, Level, Link, projects
 
 LANE_GAP = 12
@@ -30,7 +29,7 @@ class Look:
     """How large things are drawn."""
 
     sizes: dict[int, tuple[float, float]]
-    """Width and height of each box, by its `id`."""
+    """Width and height of each box and end, by its `id`."""
     titles: dict[int, str]
     """The title of each frame, by its `id`."""
     tags: dict[Key, str]
@@ -51,7 +50,7 @@ def measured(level: Level, grids: dict[int, Grid], room: float, crossing: int, l
     inner = {at: measured(one, grids, inside, crossing, look) for at, one in level.inner.items()}
     sizes = {}
     for at, part in enumerate(level.parts):
-        sizes[at] = (inner[at].width, inner[at].height) if at in inner else _size(part, look)
+        sizes[at] = (inner[at].width, inner[at].height) if at in inner else look.sizes[id(part)]
     laid = grids[id(level)]
     arriving: dict[int, list[Link]] = {}
     for link in level.links:
@@ -70,10 +69,6 @@ def measured(level: Level, grids: dict[int, Grid], room: float, crossing: int, l
 
 def _short(part: Part | End) -> bool:
     return not isinstance(part, Cluster) and projects(part)
-
-
-def _size(part: Part | End, look: Look) -> tuple[float, float]:
-    return (END_WIDTH, END_HEIGHT) if isinstance(part, End) else look.sizes[id(part)]
 
 
 def _tags(level: Level, laid: Grid, tags: dict[Key, str]) -> dict[int, float]:

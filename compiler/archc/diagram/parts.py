@@ -22,6 +22,8 @@ class Box:
     """The block, group or head that is drawn as this one box."""
     last: Scope | None = None
     """The scope of the last turn."""
+    group: Scope | None = None
+    """The group that holds nothing else, and so needs no frame: the box has its name."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:

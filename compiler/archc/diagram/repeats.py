@@ -100,11 +100,12 @@ def _identity(part: Part, at: int) -> Signature:
 
     Blocks called by one word and a count, `denselayer1` and `denselayer2`, are named by counting.
     """
-    if part.scope is None:
+    scope = part.group or part.scope if isinstance(part, Box) else part.scope
+    if scope is None:
         return ("", part.signature)
-    name = part.scope.path.rpartition(".")[2]
+    name = scope.path.rpartition(".")[2]
     counted = _COUNTED.fullmatch(name)
-    if name.isdecimal() or (counted and part.scope.kind == "block"):
+    if name.isdecimal() or (counted and scope.kind == "block"):
         return (counted[1] if counted else "", part.signature)
     return ("named", at)
 

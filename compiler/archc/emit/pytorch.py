@@ -210,7 +210,8 @@ def _write_tuple(out: Writer, name: str, doc: str, fields: list[str]) -> None:
 
 def _write_forward(out: Writer, frame: Frame, order: Sequence[Step], wiring: Wiring, owned: dict[int, str]) -> None:
     graph = frame.plan.graph
-    out.doc(_promise_of_forward(graph))
+    promised = _promise_of_forward(graph)
+    _doc(out, " ".join(promised), *promised)
     found, by_step = moves(frame, order, wiring, owned, {})
     heads = [by_step[number] for number, step in enumerate(order) if is_head(step)]
     main = [move for move in found if move not in heads]
@@ -244,19 +245,23 @@ def _write_return(out: Writer, graph: Graph, results: list[Code], heads: list[Co
     whole = call(OUTPUTS, **dict(zip(named, results, strict=True))) if graph.results else results[0]
     if heads:
         training = TRAINING_OUTPUTS if graph.results else OUTPUTS
-        entries = dict(zip([*named, *_heads(graph)], [*results, *heads], strict=True))
+        entries = dict(zip(named, results, strict=True)) if graph.results else {}
+        aside = dict(zip(_heads(graph), heads, strict=True)) if graph.results else {}
+        plain = [] if graph.results else [*results, *heads]
         with out.block("if self.training"):
-            out.expression("return ", call(training, **entries))
+            out.expression("return ", call(training, *plain, **entries, **aside))
     out.expression("return ", whole)
 
 
-def _promise_of_forward(graph: Graph) -> str:
+def _promise_of_forward(graph: Graph) -> tuple[str, ...]:
     given = f"Map a batch of N×{channels_first(graph.input.shape)}"
+    training = ("In training, give the heads' as well.",) if graph.heads else ()
     if graph.results:
-        return f"{given} to {', '.join(name for name, _ in _results(graph))}."
+        line = f"{given} to {', '.join(name for name, _ in _results(graph))}."
+        return (line if fits(f'"""{line}', 2) else f"{given} to several results.", *training)
     result = channels_first(graph.output.shape)
     what = f"logits of N×{result}" if final_soft(graph, graph.output) is not None else f"N×{result}"
-    return f"{given} to {what}." if not graph.heads else f"{given} to {what}, in training with the heads'."
+    return (f"{given} to {what}.", *training)
 
 
 def _write_predict(out: Writer, graph: Graph) -> None:

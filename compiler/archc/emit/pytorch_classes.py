@@ -20,7 +20,7 @@ from archc.emit.pytorch_names import class_name
 from archc.emit.pytorch_stacks import Stacks
 from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, show, substitute
 from archc.emit.pytorch_tree import Group, Plan
-from archc.emit.pytorch_wiring import INPUT, Step, member_of, steps, wire
+from archc.emit.pytorch_wiring import Step, member_of, steps, wire
 from archc.ir import Argument, Node, Shape, channels
 from archc.tree import Block
 
@@ -51,6 +51,8 @@ class Classes:
         """What the instances of one class have in common: the block, or the place of the text."""
         if group.block:
             return "block", group.block
+        if group.path in self.plan.twins:
+            return "head", self.plan.twins[group.path]
         block = self._around(group)
         around = block.block if block is not None else ""
         if group.scope is not None and group.scope.span is not None:
@@ -129,6 +131,8 @@ class Classes:
     def _name(self, group: Group) -> str:
         if group.block:
             return group.block
+        if group.kind == "head":
+            return f"{group.path.rpartition('.')[2].rstrip('0123456789')}-head"
         return next((part for part in reversed(group.path.split(".")) if not part.isdecimal()), "Part")
 
     def _class(self, groups: list[Group], name: str) -> Class:
@@ -228,6 +232,8 @@ def _write_signature(out: Writer, frame: Frame) -> None:
 
 
 def _what(frame: Frame, name: str, block: Block | None) -> str:
+    if frame.groups[0].kind == "head":
+        return "A side head, which is there in training only."
     if block is None:
         paths = [group.path for group in frame.groups]
         return f"What `{prose(paths[0])}` does." if len(paths) == 1 else f"What `{prose(paths[0])}` and others do."

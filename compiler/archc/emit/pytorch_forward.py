@@ -161,8 +161,7 @@ class _Naming:
         self.inlined = inlined
         self.kept = kept
         self.variables: dict[Move | None, str] = {None: "x"}
-        self.place = {move: number for number, move in enumerate(moves)}
-        self.place[None] = -1
+        self.place: dict[Move | None, int] = {move: number for number, move in enumerate(moves)}
         self.late = len(moves)
         self.meets = self._meeting_points(moves)
 

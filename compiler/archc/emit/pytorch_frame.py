@@ -243,7 +243,8 @@ def _factory_of(given: object) -> object:
     """The module for a word that is the name of a layer; other values stay."""
     if not isinstance(given, str):
         return given
-    spelling = PLAIN.get(CATALOGUE[given.lower()]) if given.lower() in CATALOGUE else None
+    op = CATALOGUE.get(given.lower())
+    spelling = PLAIN.get(op) if op is not None else None
     if spelling is not None:
         return factory(flat(spelling.built()))
     return {"yes": True, "no": False}.get(given, given)

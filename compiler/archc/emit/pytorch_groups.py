@@ -18,7 +18,7 @@ from archc.emit.pytorch_layers import layer
 from archc.emit.pytorch_modules import Made, built, instance
 from archc.emit.pytorch_stacks import Stacks, run_at
 from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, Vector, apply, show, value
-from archc.ir import Node, Shape, channels
+from archc.ir import Node, Shape
 
 FEWEST_IN_PROGRESSION = 3
 

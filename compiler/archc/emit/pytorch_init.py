@@ -111,7 +111,8 @@ def _attribute(
         when = condition(frame, slot.present, name, _place(slot), arriving)
         frame.say(when)
     code: Code | Growing
-    if node is None and frame.plan.form(slot.groups[slot.present.index(True)]) == "sequence":
+    first = slot.first
+    if not isinstance(first, Node) and frame.plan.form(first) == "sequence":
         found, after = parts(frame, slot, arriving, stacks)
         if any(lacking(part.slot, slot) for part in found):
             code = _growing(frame, slot, found, stacks)

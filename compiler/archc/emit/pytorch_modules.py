@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from archc.emit.pycode import Brackets, Item, Py, flat, literal
+from archc.emit.pycode import Brackets, Item, Py, flat
 from archc.emit.pytorch_align import Slot, Unlike
-from archc.emit.pytorch_frame import Frame, constant, factory
+from archc.emit.pytorch_frame import Frame, factory
 from archc.emit.pytorch_layers import Layer, layer, member
 from archc.emit.pytorch_symbols import Name, Number, Symbol, Vector, apply, names, substitute, translate
 from archc.ir import Argument, Node, channels
-from archc.ops import CATALOGUE, layout, pool
+from archc.ops import CATALOGUE
 from archc.tree import Block, Expression, Quoted
 
 PLACES: dict[str, tuple[str, ...]] = {

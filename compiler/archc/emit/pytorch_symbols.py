@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from archc.emit.pycode import Py, flat, literal
 from archc.evaluate import literal as read_word
-from archc.ops.declare import Literal
 from archc.ir import OpError
+from archc.ops.declare import Literal
 from archc.tree import Arithmetic, Expression, Quoted, Word
 
 Vector = tuple[object, ...]
@@ -68,11 +68,10 @@ def _text(symbol: Symbol) -> tuple[str, int]:
             return f"{operator}({', '.join(show(operand) for operand in operands)})", _ATOM
         case Apply(operator="not", operands=(only,)):
             return f"not {_within(only, _BINDING['not'])}", _BINDING["not"]
-        case Apply(operator=operator, operands=(first, *rest)):
-            binding = _BINDING[operator]
-            loose = binding + (binding == _BINDING["=="])
-            parts = [_within(first, loose), *(_within(operand, binding + 1) for operand in rest)]
-            return f" {operator} ".join(parts), binding
+    binding = _BINDING[symbol.operator]
+    first, *rest = symbol.operands
+    parts = [_within(first, binding + (symbol.operator in _OPPOSITE)), *(_within(each, binding + 1) for each in rest)]
+    return f" {symbol.operator} ".join(parts), binding
 
 
 def _within(symbol: Symbol, binding: int) -> str:

@@ -7,6 +7,7 @@ is spelled out by the `forward` around it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,11 +132,22 @@ class Plan:
             return "class"
         if not self._closed(group):
             return "open"
-        if self._straight(group, forms):
+        if self._straight(group, forms) and group.path not in self.twins:
             return "sequence"
         if group.kind == "head" or any(isinstance(node.op, Merge) or own_tensor(node) for node in group.nodes()):
             return "class"
         return "open"
+
+    @cached_property
+    def twins(self) -> dict[str, tuple[object, ...]]:
+        """The heads that are built alike, by path, with what they are alike in."""
+        heads = [group for group in self.root.groups() if group.kind == "head"]
+        built = {
+            head.path: tuple((node.name.removeprefix(head.path), type(node.op)) for node in head.nodes())
+            for head in heads
+        }
+        count = Counter(built.values())
+        return {path: layers for path, layers in built.items() if count[layers] > 1}
 
     def _straight(self, group: Group, forms: dict[str, Form]) -> bool:
         """Whether each member is a module that is given what the one before it made."""
@@ -164,9 +176,9 @@ class Plan:
                 used_outside = any(user not in inside for user in self.users.get(node.output, ()))
                 if used_outside or self.source(node.output) in results:
                     return False
-            if isinstance(node.op, resize.Unpool) and node.op.at is not None:
-                if self.graph.by_name[node.op.at.name] not in inside:
-                    return False
+            op = node.op
+            if isinstance(op, resize.Unpool) and op.at and self.graph.by_name[op.at.name] not in inside:
+                return False
             if node.name in self.pools and any(user not in inside for user in self.pools[node.name]):
                 return False
         return not any(inner.kind == "head" for inner in group.groups())

@@ -99,18 +99,20 @@ def _idle(frame: Frame, slot: Slot) -> bool:
 
 def wire(frame: Frame, order: Sequence[Step]) -> Wiring:
     """The one wiring that is right in every instance; raises Unlike if there is none."""
-    rows, ends, made = [], [], {}
+    rows: list[list[tuple[int, ...] | None]] = []
+    ends: list[int] = []
+    made: dict[Value, int] = {}
     for place, group in enumerate(frame.groups):
         found: dict[Value, int] = {}
         rows.append(list(_instance(frame, group, order, place, found)))
         ends.append(found[frame.plan.exit(group)])
         made = made or found
     absent = [number for number in range(len(order)) if any(row[number] is None for row in rows)]
-    choosing = [number for number in absent if any(row[number] and len(row[number]) > 1 for row in rows)]
+    arities = {number: max(len(row[number] or ()) for row in rows) for number in absent}
+    choosing = [number for number in absent if arities[number] > 1]
     if len(choosing) > MOST_CHOICES:
         raise Unlike("too many merges are not in every instance")
-    arity = [max(len(row[number] or ()) for row in rows) for number in choosing]
-    for chosen in product(*(range(many) for many in arity)):
+    for chosen in product(*(range(arities[number]) for number in choosing)):
         united = _united(rows, ends, dict(zip(choosing, chosen, strict=True)))
         if united is not None:
             sources, instead, end = united
