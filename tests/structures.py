@@ -1,6 +1,6 @@
 """Random structured networks that are right by construction: blocks, merges, references, heads, outputs, tables.
 
-`structures()` is a Hypothesis strategy. Every item is tried at its place, in every column, by the
+`structure(seed)` draws one. Every item is tried at its place, in every column, by the
 rules of `structure_meaning`, and is left out where it would not fit.
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
-
-from hypothesis import strategies as st
 
 from structure_meaning import (
     Flow,
@@ -46,8 +45,6 @@ from structure_text import (
 )
 
 MOST_LAYERS = 70
-DRAWN = 500
-"""Bytes that a file is made of."""
 RULES: tuple[tuple[tuple[str, tuple[Layer, ...]], ...], ...] = (
     (("", ()),),
     (("", (Layer("relu"),)),),
@@ -116,8 +113,7 @@ class Place:
 class Author:
     """Draws the parts of one file."""
 
-    dice: Iterator[int]
-    """Bytes; when they are used up, zeros follow, which are the simplest choices."""
+    dice: Random
     structure: Structure
     style: str
     """`bare` has no activations, `written` one after every weight layer, `ruled` a `hidden` line for all."""
@@ -126,7 +122,7 @@ class Author:
     count: int = 0
 
     def between(self, low: int, high: int) -> int:
-        return low + next(self.dice, 0) % (high - low + 1)
+        return self.dice.randint(low, high)
 
     def chance(self, one_in: int) -> bool:
         return self.between(1, one_in) == one_in
@@ -135,8 +131,7 @@ class Author:
         return options[self.between(0, len(options) - 1)]
 
     def shuffled(self, things: Sequence[Any]) -> list[Any]:
-        left = list(things)
-        return [left.pop(self.between(0, len(left) - 1)) for _ in things]
+        return self.dice.sample(things, len(things))
 
     # Trying
 
@@ -451,7 +446,7 @@ class Author:
     def counted(self, item: Item) -> Item:
         """A labelled repeat, perhaps with a counter."""
         if item.label and item.times is not None and self.chance(3):
-            return replace(item, label=item.label + self.pick("#", "#0"))
+            return replace(item, label=f"{item.label}_{self.pick('#', '#0')}")
         return item
 
     def cells(self, place: Place) -> Row | None:
@@ -462,7 +457,7 @@ class Author:
             one = place.only(index)
             item = self.item(one)
             if index == 0:
-                item = replace(item, label="", times=item.times)
+                item = replace(item, label="", times=None)
             if self.chance(4) or not self.put(one, item):
                 made.append(())
             else:
@@ -657,27 +652,21 @@ def _stand(given: Given, names: Names) -> Any:
     return Stands(given.layers, names) if isinstance(given, Quoted) else value(given, names)
 
 
-def structures(most_rows: int = 5) -> st.SearchStrategy[Structure]:
-    """Files with blocks, params, perhaps columns, and rows of every kind."""
-    return st.binary(min_size=DRAWN, max_size=DRAWN).map(lambda drawn: written(drawn, most_rows))
-
-
-def written(drawn: bytes, most_rows: int = 5) -> Structure:
-    """The file that some bytes stand for."""
-    author = Author(iter(drawn), Structure((1,), ()), "ruled")
+def structure(seed: int, most_rows: int = 5) -> Structure:
+    """The file that a number stands for: blocks, params, perhaps columns, and rows of every kind."""
+    author = Author(Random(seed), Structure((1,), ()), "ruled")
     style = author.style = author.pick("ruled", "bare", "written", "ruled", "ruled")
     columns = ("A", "B-2", "3")[: author.pick(1, 1, 2, 3)]
     author.column = list(range(len(columns)))
     source = _source(author)
-    structure = Structure(source, (), columns if len(columns) > 1 else ())
-    structure = author.structure = replace(
-        structure,
+    begun = Structure(source, (), columns if len(columns) > 1 else ())
+    author.structure = replace(
+        begun,
         hidden=_hidden(author) if style == "ruled" else (),
         defaults=tuple((kind, (rule,)) for kind, rule in author.pick(*DEFAULTS)),
         params=tuple(_params(author)),
     )
-    names = [walk(structure, column).names for column in author.column]
-    begun = [Flow(source, None) for _ in columns]
+    names = [walk(author.structure, column).names for column in author.column]
     for name in BLOCK_NAMES[: author.between(0, 3)]:
         shape = _source(author) if len(source) == 3 else source
         place = Place([Flow(shape, None) for _ in columns], names, [[{}] for _ in columns], depth=1)
@@ -687,7 +676,7 @@ def written(drawn: bytes, most_rows: int = 5) -> Structure:
         author.structure = replace(author.structure, params=(*author.structure.params, ("unit1", cells)))
         for column, held in enumerate(names):
             held["unit1"] = cells[column if len(cells) > 1 else 0]
-    place = Place(begun, names, [[{}] for _ in columns], top=True)
+    place = Place([Flow(source, None) for _ in columns], names, [[{}] for _ in columns], top=True)
     rows = _main(author, place, most_rows)
     return _finished(author, rows)
 
@@ -696,7 +685,7 @@ def _source(author: Author) -> Shape:
     """The shape of an input: most are maps."""
     if author.chance(8):
         return (author.between(2, 12),)
-    return author.between(1, 6), author.between(3, 12), author.between(3, 12)
+    return author.between(1, 6), author.between(4, 12), author.between(4, 12)
 
 
 def _cells(author: Author) -> range:
@@ -731,7 +720,7 @@ def _main(author: Author, place: Place, most: int) -> tuple[Row, ...]:
         row = author.row(place)
         if row is not None:
             rows.append(_sized(author, place, row))
-        if author.chance(6) and (head := author.aux(place)) is not None:
+        if author.chance(10) and (head := author.aux(place)) is not None:
             rows.append(Row(((head,),)))
     if author.chance(5) and (ends := author.outputs(place)) is not None:
         return (*rows, Row(((ends,),)))

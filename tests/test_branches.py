@@ -14,7 +14,8 @@ import woven
 from archc.cost.analyse import analyse
 from archc.cost.arithmetic import arithmetic
 from archc.cost.explain import explain
-from archc.cost.receptive import LONGEST_PERIOD, Reach, join, reaches, sights
+from archc.cost.reach import LONGEST_PERIOD, Reach, reaches
+from archc.cost.receptive import join, sights
 from archc.cost.records import tensors, to_csv, to_json
 from archc.cost.values import values
 from archc.initial import LINEAR, bounds, nonlinearities

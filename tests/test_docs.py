@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import archc
 from archc import bounds, characters, evaluate, files, sheet, syntax_errors, uses
@@ -21,12 +22,13 @@ from archc.compile import compile_source
 from archc.diagnostics import MOST_SHOWN, Refusal
 from archc.diagram.graph import MOST_BOXES
 from archc.emit.pytorch import class_name
-from archc.ir import Op
+from archc.ir import Op, OpError
 from archc.names import refusal
 from archc.ops import OPS
 from archc.ops.declare import show, signature, syntax
 from archc.source import Source
 from conftest import ROOT
+from targets import graphs, module_class
 
 LANGUAGE = ROOT / "grammar" / "LANGUAGE.md"
 README = ROOT / "README.md"
@@ -100,6 +102,17 @@ def test_examples_compile(info: str, text: str) -> None:
     networks = compile_source(Source("example.arch", text))
     assert networks
     assert not [warning for network in networks for warning in network.warnings]
+
+
+@pytest.mark.parametrize(("info", "text"), marked("arch", LANGUAGE))
+def test_examples_run_in_pytorch(info: str, text: str) -> None:
+    for compiled in compile_source(Source("example.arch", text)):
+        graph = compiled.graph
+        with torch.device("meta"):
+            module = module_class(graph)().eval()
+            y = module(torch.empty(2, *graph.input.shape))
+        results = y if isinstance(y, tuple) else (y,)
+        assert [tuple(result.shape) for result in results] == [(2, *value.shape) for _, value in graph.outputs], info
 
 
 @pytest.mark.parametrize(("info", "text"), marked("arch-error", *DOCUMENTS))
@@ -234,6 +247,38 @@ def test_every_layer_is_in_the_tables(op: type[Op]) -> None:
 
 def test_the_tables_have_no_other_layers() -> None:
     assert set(LAYERS) == {signature(op).split()[0] for op in OPS}
+
+
+ARRIVING = {"map": ((12, 8, 8), (2, 8, 8), (24, 49, 49)), "sequence": ((64, 12), (16, 12)), "vector": ((12,), (784,))}
+
+
+def takes(op: type[Op]) -> set[str]:
+    """What kinds of input a layer does not refuse for their kind, as its spec writes it."""
+    node = next(
+        node for graph in graphs(f"ops/{op.spelling}.arch").values() for node in graph.nodes if type(node.op) is op
+    )
+    found = set()
+    for kind, shapes in ARRIVING.items():
+        for shape in (*shapes, node.x):
+            try:
+                node.op.infer((shape,))
+            except OpError as error:
+                if error.code == "A0302":
+                    continue
+            if len(shape) == len(shapes[0]):
+                found.add(kind)
+    return found
+
+
+def test_what_takes_what() -> None:
+    words = {"map", "sequence", "vector"}
+    listed = {
+        name: {word for word in words if word in what} or words
+        for what, names in rows(LANGUAGE, "what may arrive", "layers")
+        for name in spans(names)
+    }
+    assert {op.spelling: takes(op) for op in OPS} == {op.spelling: listed.get(op.spelling, words) for op in OPS}
+    assert listed.keys() <= {op.spelling for op in OPS}
 
 
 # Errors, limits, words ----------------------------------------------------------------------------

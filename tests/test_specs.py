@@ -16,9 +16,9 @@ from torch import Tensor
 
 from archc.compile import compile_source
 from archc.cost.analyse import analyse
-from archc.expect import totals
 from archc.ir import Graph
 from archc.source import Source
+from archc.totals import totals
 from archc.verify import verify
 from building import build
 from conftest import ROOT

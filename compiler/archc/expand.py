@@ -88,7 +88,7 @@ class _Expansion(Branching):
             self._turns(item, label, count)
             if isinstance(item.body, Aux) and label is not None:
                 self.labels.heads.add(label.text)
-            elif label is not None and not isinstance(item.body, Outputs):
+            elif label is not None and not isinstance(item.body, Merge | Outputs):
                 self._mark(label)
 
     def _turns(self, item: Item, label: Word | None, count: int) -> None:

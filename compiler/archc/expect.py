@@ -8,29 +8,12 @@ from collections.abc import Mapping
 from archc.diagnostics import Diagnostic, did_you_mean
 from archc.ir import Graph, Shape, people
 from archc.sheet import Sheet
+from archc.totals import totals
 from archc.tree import Expect, Word
 
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([kMGT]?)")
 _SIZE = re.compile(r"\d{1,18}(x\d{1,18}){0,2}")
-
-
-def totals(graph: Graph) -> dict[str, int]:
-    """The numbers that a file may expect, by the name it uses for them."""
-    return {
-        "params": sum(node.params for node in graph.nodes),
-        "train-params": sum(node.params for node in graph.trained),
-        "weight-layers": depth(graph),
-        "macs": sum(node.macs for node in graph.nodes),
-    }
-
-
-def depth(graph: Graph) -> int:
-    """The most weight layers on any path from the input to an output, as the papers count."""
-    found = {graph.input: 0}
-    for node in graph.nodes:
-        found[node.output] = max(found[value] for value in node.inputs) + node.op.weighted
-    return max(found[value] for _, value in graph.outputs)
 
 
 def check_expectations(sheet: Sheet, graph: Graph, shapes: Mapping[str, Shape]) -> list[Diagnostic]:

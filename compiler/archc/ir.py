@@ -134,7 +134,9 @@ class Op(Declared):
         return ()
 
     def macs(self, x: Shape, y: Shape) -> int:
-        """Multiply-accumulates for one example, by the papers' count: products with weights only."""
+        """Multiply-accumulates for one example, by the papers' count: products with weights, and in attention those of
+        tokens with tokens.
+        """
         return 0
 
     def window(self, x: Shape) -> Window | None:

@@ -10,6 +10,7 @@ from archc.diagnostics import Note, did_you_mean
 from archc.evaluate import Layers, Unknown
 from archc.ir import Op, OpError, Shape, Weight, channels, people
 from archc.ops.declare import Reference, reference_key
+from archc.sheet import EXAMPLES
 from archc.steps import INPUT, Enter, Flow, Leaf
 from archc.tree import Layer, Word
 from archc.uses import Definition
@@ -115,6 +116,10 @@ class Placing(Walk):
         if name in WITH_BRACES:
             message = f"`{name}` is followed by braces"
             self.complaints.say("A0122", message, layer, f"write it as in `{WITH_BRACES[name]}`")
+            return None
+        if name in EXAMPLES:
+            message = f"`{name}` stands at the top of the file, not inside braces"
+            self.complaints.say("A0122", message, layer, f"move the line out: `{EXAMPLES[name]}`")
             return None
         try:
             meaning = name_layer(layer)

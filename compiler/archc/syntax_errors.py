@@ -83,9 +83,25 @@ def explain_foreign(source: Source) -> Diagnostic | None:
     return None
 
 
+_AT_THE_TOP = re.compile(
+    r"(?:[^\r\n{]*\{)*[ \t]*(network|columns|input|hidden|default|param|expect|block|use)(?=[ \t=])"
+)
+
+
+def _within_braces(source: Source, text: str, at: int) -> Diagnostic | None:
+    """For a line of a kind that stands at the top of a file alone."""
+    line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
+    found = _AT_THE_TOP.match(text, line_start, max(at, line_start))
+    if found is None or text.count("{", 0, found.start(1)) <= text.count("}", 0, found.start(1)):
+        return None
+    message = f"`{found[1]}` stands at the top of the file, not inside braces"
+    span = Span(source, found.start(1), found.end(1))
+    return Diagnostic("A0122", message, span, "", "move the line out of the braces")
+
+
 def explain_character(source: Source, text: str, at: int, accepts: set[str]) -> Diagnostic:
     """For a place where no word of the language begins."""
-    reserved = _reserved(source, text, at)
+    reserved = _reserved(source, text, at) or _within_braces(source, text, at)
     if reserved:
         return reserved
     line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
@@ -211,7 +227,7 @@ def _stray_sign(before: str, piece: str, span: Span) -> Diagnostic | None:
 
 def explain_token(source: Source, text: str, start: int, end: int, accepts: set[str]) -> Diagnostic:
     """For a word that the grammar does not allow where it stands."""
-    reserved = _reserved(source, text, start)
+    reserved = _reserved(source, text, start) or _within_braces(source, text, start)
     if reserved:
         return reserved
     piece = text[start:end]

@@ -129,7 +129,8 @@ class Walk:
             return 1
         except Unknown:
             return 1
-        if isinstance(times, int) and (times > 0 or (times == 0 and not isinstance(item.times, Word))):
+        written = isinstance(item.times, Word) and item.times.text.isdigit()
+        if isinstance(times, int) and (times > 0 or (times == 0 and not written)):
             return times
         if isinstance(times, str):
             remedy = did_you_mean(times, self.scope) or f"`param {times[:40]} = …` would give it a value"

@@ -15,10 +15,10 @@ from functools import cached_property
 from math import prod
 
 from archc.cost.receptive import Sight, sights
-from archc.expect import depth
 from archc.ir import FLOAT_BYTES, Family, Graph, Head, Node, Op, Pair, Scope, Shape, Value
 from archc.ops import layout
 from archc.ops.declare import written
+from archc.totals import depth
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from archc.cost.analyse import unread_border
 from archc.cost.arithmetic import arithmetic
 from archc.cost.geometry import times
 from archc.cost.outline import call
-from archc.cost.receptive import SAME, Reach, Sight, reaches, sights
+from archc.cost.reach import SAME, Reach, reaches
+from archc.cost.receptive import Sight, sights
 from archc.cost.summary import ends
 from archc.cost.values import Line, grouped, product
 from archc.diagnostics import printable

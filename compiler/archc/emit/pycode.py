@@ -119,11 +119,11 @@ def flat(code: Code) -> str:
     return code.open + between.join(item.lead + flat(item.code) for item in code.items) + code.close
 
 
-def without_comments(code: Code) -> Code:
+def without_comments(code: Brackets) -> Brackets:
     """The same expression, silent."""
-    if isinstance(code, str):
-        return code
-    items = tuple(Item(without_comments(item.code), item.lead) for item in code.items)
+    items = tuple(
+        Item(item.code if isinstance(item.code, str) else without_comments(item.code), item.lead) for item in code.items
+    )
     return Brackets(code.open, items, code.close, code.together, code.comma)
 
 

@@ -167,7 +167,8 @@ def _write_stack(out: Writer, stack: Stack) -> None:
 
 def _field(name: str) -> str:
     """The name of a result or a head as a field of a named tuple."""
-    return name if plain_name(name) and name.isascii() and name not in _NO_FIELDS else variable_name(name, _NO_FIELDS)
+    plain = name if plain_name(name) and name.isascii() else variable_name(name)
+    return f"{plain}_" if plain in _NO_FIELDS else plain
 
 
 def _results(graph: Graph) -> list[tuple[str, Value]]:

@@ -56,6 +56,13 @@ class Slot:
         return None in self.inners
 
 
+def place(slot: Slot) -> tuple[int, str]:
+    """Where in its file a slot was written, and what; −1 and nothing for networks without text."""
+    first = slot.first
+    span = first.span if isinstance(first, Node) else first.scope.span if first.scope else None
+    return (span.start, span.source.text[span.start : span.end]) if span is not None else (-1, "")
+
+
 def align(groups: Sequence[Group | None]) -> list[Slot]:
     """The members of all groups, in an order that is right in each; raises Unlike if there is none."""
     rows: list[list[tuple[str, Inner] | None]] = []

@@ -164,7 +164,7 @@ def write_class(frame: Frame, name: str, block: Block | None) -> Class:
     made, by_step = moves(frame, order, wiring, accesses(order, found), flags(found))
     result = write_statements(forward, made, by_step[wiring.end])
     forward.expression("return ", result.code, comment=result.comment)
-    out = _yielded(frame)
+    out = _yielded(frame, found.out)
     text = Writer()
     with text.block(f"class {name}(nn.Module)"):
         text.doc(_what(frame, name, block))
@@ -187,8 +187,10 @@ def write_class(frame: Frame, name: str, block: Block | None) -> Class:
 
 
 def accesses(order: Sequence[Step], found: Modules) -> dict[int, str]:
-    """How `forward` reaches the module of each step that has one."""
-    return {number: member_of(order[number].owner, entry.name) for number, entry in found.attributes.items()}
+    """How `forward` reaches the module, or the tensor, of each step that has one."""
+    return {
+        number: member_of(order[number].owner, entry.name, entry.tensor) for number, entry in found.attributes.items()
+    }
 
 
 def flags(found: Modules) -> dict[int, str]:
@@ -196,13 +198,12 @@ def flags(found: Modules) -> dict[int, str]:
     return {number: f"self.{flag.name}" for number, flag in found.flags.items()}
 
 
-def _yielded(frame: Frame) -> Symbol | None:
+def _yielded(frame: Frame, last: Symbol | None) -> Symbol | None:
     """The channels that the class yields, in its arguments."""
     yields = tuple(channels(frame.plan.exit(group).shape) for group in frame.groups)
-    if constant(yields):
-        return Number(yields[0])
-    known = (*map(Name, frame.given), *frame.met[::-1])
-    return next((substitute(symbol, frame.local) for symbol in known if frame.fits(symbol, yields)), None)
+    if last is not None and frame.fits(last, yields):
+        return substitute(last, frame.local)
+    return Number(yields[0]) if constant(yields) else None
 
 
 def _arguments(frame: Frame) -> Iterator[Given]:
@@ -251,8 +252,10 @@ def _mapping(frame: Frame, out: Symbol | None) -> str:
     plan = frame.plan
     before = tuple(plan.entry(group).shape for group in frame.groups)
     after = tuple(plan.exit(group).shape for group in frame.groups)
-    if constant(before) and constant(after):
+    if constant(before) and constant(after) and before != after:
         return f"Map N×{channels_first(before[0])} to N×{channels_first(after[0])}."
+    if before == after and constant(before):
+        return f"Map N×{channels_first(before[0])} to the same shape."
     if before == after:
         return f"Map {_letters(before[0])} to the same shape."
     if any(len(shape) != 3 for shape in (*before, *after)):

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archc.emit.pytorch_align import Slot, place
 from archc.emit.pytorch_frame import Frame
-from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, Vector, apply, opposite, translate
+from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, apply, opposite, translate, value
 from archc.tree import Aux, Choice, Expression, Group, Item, Merge, Outputs, Row
 
 
-def condition(frame: Frame, present: Vector, name: str, at: int, arriving: Symbol | None) -> Symbol:
-    """An expression that is true in the instances that have a layer, and false in the others.
+def condition(frame: Frame, slot: Slot, name: str, arriving: Symbol | None) -> Symbol:
+    """An expression that is true in the instances that have a slot, and false in the others.
 
-    `at` is where the layer stands in the text; `name` is the argument's, if one has to be made.
+    `name` is the argument's, if one has to be made.
     """
+    at, text = place(slot)
     entries = [frame.scope["in"]] + ([arriving] if arriving is not None else [])
     candidates = [
         symbol
         for written in _written(frame, at)
         for entry in entries
-        if (symbol := translate_all(written, frame, entry)) is not None
+        if (symbol := _all(written, frame, entry)) is not None
     ]
     candidates += [opposite(symbol) for symbol in candidates]
-    return frame.explain(present, name, (*candidates, *_of_a_shortcut(frame)))
+    guesses = _of_a_shortcut(frame) if "shortcut" in text else _of_a_repeat(frame, slot)
+    return frame.explain(slot.present, name, (*candidates, *guesses))
 
 
-def translate_all(written: tuple[tuple[Expression, bool], ...], frame: Frame, entry: Symbol) -> Symbol | None:
+def repeats(frame: Frame, slot: Slot, times: tuple[int, ...]) -> Symbol | None:
+    """How often an item is repeated, if the text or an argument says it."""
+    candidates = (*_times(frame, slot), *map(Name, frame.given))
+    return next((symbol for symbol in candidates if frame.fits(symbol, times)), None)
+
+
+def _times(frame: Frame, slot: Slot) -> list[Symbol]:
+    """How often the text repeats what a slot stands in, innermost first."""
+    if frame.block is None:
+        return []
+    at, _ = place(slot)
+    around = [item for item in _items(frame.block.body) if item.start <= at < item.end]
+    said = (translate(item.times, frame.scope) for item in reversed(around) if item.times is not None)
+    return [symbol for symbol in said if symbol is not None]
+
+
+def _all(written: tuple[tuple[Expression, bool], ...], frame: Frame, entry: Symbol) -> Symbol | None:
     """Several conditions, each of which is to hold or to fail, as one."""
     symbols = []
     for expression, holds in written:
@@ -51,6 +70,15 @@ def _of_a_shortcut(frame: Frame) -> Iterator[Symbol]:
     yield from strided
 
 
+def _of_a_repeat(frame: Frame, slot: Slot) -> Iterator[Symbol]:
+    """Where a further turn is there from some number of turns on."""
+    for symbol in (*_times(frame, slot), *map(Name, frame.given)):
+        turns = [value(symbol, frame.given, number) for number, here in enumerate(slot.present) if not here]
+        numbers = [each for each in turns if isinstance(each, int) and not isinstance(each, bool)]
+        if numbers and len(numbers) == len(turns):
+            yield Apply(">", (symbol, Number(max(numbers))))
+
+
 def _written(frame: Frame, at: int) -> list[tuple[tuple[Expression, bool], ...]]:
     """The conditions around a place of the block, outermost first; then every other one in it."""
     if frame.block is None:
@@ -68,21 +96,28 @@ def _written(frame: Frame, at: int) -> list[tuple[tuple[Expression, bool], ...]]
     return [*found, *((entry,) for entry in (*around, *others))]
 
 
-def _choices(body: object) -> Iterator[Choice]:
+def _choices(body: Group) -> Iterator[Choice]:
     """Every `if` in a part of the text, outermost first."""
+    return (part for part in _parts(body) if isinstance(part, Choice))
+
+
+def _items(body: Group) -> Iterator[Item]:
+    """Every item in a part of the text, outermost first."""
+    return (part for part in _parts(body) if isinstance(part, Item))
+
+
+def _parts(body: object) -> Iterator[object]:
+    yield body
     match body:
         case Group(rows=rows) | Merge(branches=rows) | Outputs(branches=rows):
             for row in rows:
-                yield from _choices(row)
+                yield from _parts(row)
         case Row(cells=cells):
             for cell in cells:
                 for item in cell.items:
-                    yield from _choices(item)
-        case Item(body=inner):
-            yield from _choices(inner)
-        case Aux(body=inner):
-            yield from _choices(inner)
+                    yield from _parts(item)
+        case Item(body=inner) | Aux(body=inner):
+            yield from _parts(inner)
         case Choice(then=then, otherwise=otherwise):
-            yield body
-            yield from _choices(then)
-            yield from _choices(otherwise)
+            yield from _parts(then)
+            yield from _parts(otherwise)

@@ -106,10 +106,10 @@ def _belongs(current: Move, last: Node | None, move: Move) -> bool:
     op = move.node.op
     if current.merge is not None:
         return op.follows and not isinstance(op, norm.Norm)
-    if not current.node.op.weighted:
+    attached = last is not None and (move.node.item == last.item or move.node.implied != "")
+    if not current.node.op.weighted and not (last is not None and last.op.weighted and attached):
         opens = current.node.op.follows and not _weighted(current.sources[0])
         return opens and last is not None and last.op.follows and (op.follows or op.weighted)
-    attached = move.node.item == current.node.item or move.node.implied != ""
     return op.follows or (attached and isinstance(op, norm.Norm | random.Random))
 
 
@@ -133,8 +133,13 @@ def _inlined(moves: Sequence[Move], uses: Uses, depth: int) -> set[Move]:
                 ready = [move for move in ready if not move.call and _named(move.sources[0], uses)]
             found.update(ready)
             continue
-        if fits(f"return {flat(merge.write(values))}", depth, merge.comment):
-            found.update(move for move in short if move.call)
+        calls = [move for move in short if move.call]
+        ready = [move for move in short if move.call or _held(move.sources[0], uses)]
+        for some in (ready, calls):
+            values = [source.write([Py("out")]) if source in some else Py("out") for source in merge.sources]
+            if fits(f"return {flat(merge.write(values))}", depth, merge.comment):
+                found.update(some)
+                break
     return found
 
 

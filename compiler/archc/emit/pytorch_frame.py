@@ -165,7 +165,8 @@ class Frame:
     ) -> Symbol:
         """The expression for a number: what is said of it, a literal, what is known, or a new argument.
 
-        A new argument has the default that PyTorch has, if some instance does as well. Raises Unlike where there are no arguments, as in the network's own class.
+        A new argument has the default that PyTorch has, if an instance has it. Raises Unlike where
+        there are no arguments, as in the network's own class.
         """
         for symbol in said:
             if symbol is not None and any(names(symbol)) and self.fits(symbol, values):

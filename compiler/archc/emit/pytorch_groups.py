@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from archc.emit.pycode import Brackets, Code, Item, Py, call, flat, plain_name, quoted, repeated, without_comments
 from archc.emit.pytorch_align import Slot, Unlike, align
+from archc.emit.pytorch_conditions import repeats
 from archc.emit.pytorch_frame import Frame, constant
 from archc.emit.pytorch_layers import layer
 from archc.emit.pytorch_modules import Made, built, instance
@@ -119,6 +120,30 @@ def items(frame: Frame, found: list[Part], stacks: Stacks) -> Iterator[Item]:
         at += turns
 
 
+def loop(frame: Frame, turns: list[Part]) -> list[Item] | None:
+    """An item that is repeated more often in some instances: `*[Unit(c) for _ in range(n - 1)]`."""
+    if not turns[-1].slot.optional:
+        return None
+    counts = tuple(sum(here) for here in zip(*(turn.slot.present for turn in turns), strict=True))
+    times = repeats(frame, turns[0].slot, counts)
+    first = 0 if times is None or turns[0].slot.optional or _evenly(frame, turns) else 1
+    code = _evenly(frame, turns[first:]) if times is not None else None
+    if times is None or code is None:
+        return None
+    many = frame.say(apply("-", times, Number(first)))
+    counter = "_" if flat(code) == flat(turns[first].code) else "i"
+    repeated_turns = Brackets("[", (Item(code), Item(Py(f"for {counter} in range({many})"))), "]", comma=False)
+    return [*(Item(turn.code) for turn in turns[:first]), Item(repeated_turns, "*")]
+
+
+def _evenly(frame: Frame, turns: list[Part]) -> Brackets | None:
+    """What makes every one of several turns, with `i` in it if their arguments grow."""
+    if all(flat(turn.code) == flat(turns[0].code) for turn in turns):
+        return without_comments(turns[0].code)
+    grown = _growing(frame, turns, 0, fewest=2)
+    return grown[1] if grown is not None and grown[0] == len(turns) else None
+
+
 def _equal_turns(found: list[Part], at: int) -> int:
     """How many groups in a row are written alike, from this place on; 1 if a layer stands there."""
     end = at + 1
@@ -160,7 +185,9 @@ def _named_progression(frame: Frame, found: list[Part]) -> Brackets | None:
     return Brackets("OrderedDict(", entries, ")", together=True, comma=False)
 
 
-def _growing(frame: Frame, found: list[Part], at: int) -> tuple[int, Brackets] | None:
+def _growing(
+    frame: Frame, found: list[Part], at: int, fewest: int = FEWEST_IN_PROGRESSION
+) -> tuple[int, Brackets] | None:
     """How many calls from a place on grow evenly, and the call with `i` in it; None for too few."""
     first = found[at].code
     if not isinstance(first, Made):
@@ -176,7 +203,7 @@ def _growing(frame: Frame, found: list[Part], at: int) -> tuple[int, Brackets] |
         if steps is None or not _reached(frame, first, steps, times, following):
             break
         times += 1
-    if times < FEWEST_IN_PROGRESSION or steps is None:
+    if times < fewest or steps is None:
         return None
     grown = []
     for (lead, symbol), step in zip(first.given, steps, strict=True):

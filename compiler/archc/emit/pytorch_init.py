@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, flat, plain_name, quoted
-from archc.emit.pytorch_align import Slot, Unlike, align
+from archc.emit.pytorch_align import Slot, Unlike, align, place
 from archc.emit.pytorch_bare import parameter
 from archc.emit.pytorch_conditions import condition
 from archc.emit.pytorch_frame import Frame
-from archc.emit.pytorch_groups import Part, items, lacking, module, numbered, parts, sequence
+from archc.emit.pytorch_groups import Part, items, lacking, loop, module, numbered, parts, sequence
 from archc.emit.pytorch_layers import applied, layer
 from archc.emit.pytorch_names import unused
 from archc.emit.pytorch_stacks import Stacks
@@ -38,6 +38,8 @@ class Attribute:
     comment: str = ""
     when: Symbol | None = None
     """The condition under which it is no identity."""
+    tensor: bool = False
+    """Whether it is a parameter, and no module."""
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Modules:
 
     attributes: dict[int, Attribute] = field(default_factory=dict)
     flags: dict[int, Attribute] = field(default_factory=dict)
+    out: Symbol | None = None
+    """The channels that the class yields."""
 
 
 def modules(frame: Frame, order: Sequence[Step], wiring: Wiring, stacks: Stacks) -> Modules:
@@ -61,20 +65,15 @@ def modules(frame: Frame, order: Sequence[Step], wiring: Wiring, stacks: Stacks)
             if slot.optional:
                 name = unused("residual" if node.op.spelling == "add" else "joined", names)
                 names.add(name)
-                when = condition(frame, slot.present, name, _place(slot), arriving[number])
+                when = condition(frame, slot, name, arriving[number])
                 found.flags[number] = Attribute(name, frame.say(when), when=when)
             continue
         attribute, after = _attribute(frame, step, given[0], stacks, names)
         if attribute is not None:
             found.attributes[number] = attribute
         arriving[number] = _passed(frame, slot, given[0], after)
+    found.out = arriving[wiring.end]
     return found
-
-
-def _place(slot: Slot) -> int:
-    first = slot.first
-    span = first.span if isinstance(first, Node) else first.scope.span if first.scope else None
-    return span.start if span is not None else -1
 
 
 def _merged(frame: Frame, slot: Slot, given: list[Symbol | None]) -> Symbol | None:
@@ -108,7 +107,7 @@ def _attribute(
     when = None
     if slot.optional:
         name = f"has_{slot.names[slot.present.index(True)]}"
-        when = condition(frame, slot.present, name, _place(slot), arriving)
+        when = condition(frame, slot, name, arriving)
         frame.say(when)
     code: Code | Growing
     first = slot.first
@@ -167,26 +166,42 @@ def _tensor(frame: Frame, slot: Slot, arriving: Symbol | None) -> tuple[Attribut
         sizes: Vector = tuple(weight.shape[axis] for weight in weights)
         likely = arriving if sizes == tuple(channels(node.x) for node in nodes) else None
         shape.append(frame.say(frame.explain(sizes, "size", (likely,))))
-    attribute = Attribute(slot.name, parameter(weights[0], tuple(shape)))
+    attribute = Attribute(slot.name, parameter(weights[0], tuple(shape)), tensor=True)
     return attribute, frame.yielded(tuple(channels(node.y) for node in nodes), (arriving,))
 
 
-def _growing(frame: Frame, slot: Slot, found: list[Part], stacks: Stacks) -> Growing:
+def _growing(frame: Frame, slot: Slot, found: list[Part], stacks: Stacks) -> Code | Growing:
     """The pieces of a chain by the conditions for them."""
     if slot.optional or not numbered(slot):
         raise Unlike(f"{slot.first} has labelled members that some instances lack")
-    pieces: list[tuple[Symbol | None, list[Part]]] = []
-    for part in found:
-        when = None
-        if part.slot.optional:
-            name = f"with_{_what(part.slot)}"
-            when = condition(frame, part.slot.present, name, _place(part.slot), part.arriving)
-            frame.say(when)
-        if pieces and pieces[-1][0] == when:
-            pieces[-1][1].append(part)
-        else:
-            pieces.append((when, [part]))
-    return Growing(tuple((when, tuple(items(frame, run, stacks))) for when, run in pieces))
+    pieces: list[tuple[Symbol | None, list[Item]]] = []
+    for _, run in groupby(found, lambda part: place(part.slot)):
+        turns = list(run)
+        looped = loop(frame, turns)
+        if looped is not None:
+            _append(pieces, None, looped)
+            continue
+        for when, alike in groupby(turns, lambda part: _when(frame, part)):
+            _append(pieces, when, list(items(frame, list(alike), stacks)))
+    if len(pieces) == 1 and pieces[0][0] is None:
+        return Brackets("nn.Sequential(", tuple(pieces[0][1]), ")")
+    return Growing(tuple((when, tuple(run)) for when, run in pieces))
+
+
+def _append(pieces: list[tuple[Symbol | None, list[Item]]], when: Symbol | None, more: list[Item]) -> None:
+    if pieces and pieces[-1][0] == when:
+        pieces[-1][1].extend(more)
+    else:
+        pieces.append((when, more))
+
+
+def _when(frame: Frame, part: Part) -> Symbol | None:
+    """The condition for a member that some instances lack."""
+    if not part.slot.optional:
+        return None
+    when = condition(frame, part.slot, f"with_{_what(part.slot)}", part.arriving)
+    frame.say(when)
+    return when
 
 
 def _what(slot: Slot) -> str:
@@ -240,7 +255,8 @@ def _write_attribute(out: Writer, frame: Frame, attribute: Attribute, comment: s
     if isinstance(code, Growing):
         layers = unused("layers", {*frame.given, *frame.local})
         for place, (when, pieces) in enumerate(code.pieces):
-            listed = Brackets("[", pieces, "]")
+            alone = pieces[0].code if len(pieces) == 1 and pieces[0].lead == "*" else None
+            listed = alone or Brackets("[", pieces, "]")
             if when is None:
                 out.expression(f"{layers} += " if place else f"{layers}: list[nn.Module] = ", listed)
                 continue
@@ -252,7 +268,8 @@ def _write_attribute(out: Writer, frame: Frame, attribute: Attribute, comment: s
     if plain_name(attribute.name):
         out.expression(f"self.{attribute.name} = ", code, comment=comment)
     else:
-        out.expression("", call("self.add_module", attribute.name, code), comment=comment)
+        adding = "self.register_parameter" if attribute.tensor else "self.add_module"
+        out.expression("", call(adding, attribute.name, code), comment=comment)
 
 
 def _write_optional(out: Writer, frame: Frame, run: Sequence[Attribute], when: Py) -> None:

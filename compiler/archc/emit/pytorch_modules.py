@@ -181,7 +181,7 @@ def _placed(
         case "in_features":
             sizes = {prod(node.x) // channels(node.x) for node in nodes}
             total = [apply("*", arriving, Number(sizes.pop()))] if arriving and len(sizes) == 1 else []
-            return frame.explain(values, place, total)
+            return frame.explain(values, place, (arriving, *total))
         case "channels":
             known = frame.met[::-1]
             likely = known if None in values else []

@@ -83,7 +83,7 @@ def moves(
             after=_shape(frame, step.slot, entry=False),
             node=step.node,
             switches=_switches(frame, step),
-            label=_label(step),
+            label=_label(frame, step),
             call=number in owned and (step.node is None or not own_tensor(step.node)),
             optional=step.slot.optional,
             flag=flags.get(number, ""),
@@ -122,20 +122,29 @@ def _shape(frame: Frame, slot: Slot, *, entry: bool) -> Shape | None:
     return next(shape for shape in shapes if shape) if constant(shapes) and not slot.optional else None
 
 
-def _label(step: Step) -> str:
-    """What the author called a step; empty where the name is a number, or made of the kind."""
-    name = next(name for name in step.slot.names if name)
-    node = step.node
+def _label(frame: Frame, step: Step) -> str:
+    """What the author called a step, with the groups around it; empty where its name was made for it."""
     first = step.slot.first
-    stem = node.op.stem if node is not None else first.block if not isinstance(first, Node) else ""
-    made_up = name.isdecimal() or (bool(stem) and name.removeprefix(stem).isdecimal())
-    return "" if made_up else name
+    path, stem = (first.name, first.op.stem) if isinstance(first, Node) else (first.path, first.block)
+    around = frame.groups[step.slot.present.index(True)].path
+    inside = path[len(around) :].lstrip(".")
+    name = inside.rpartition(".")[2]
+    made_up = name.isdecimal() or (stem != "" and name.removeprefix(stem).isdecimal())
+    return "" if made_up else inside.replace(".", "_")
 
 
 def _writing(frame: Frame, step: Step, access: str) -> Write:
-    node = step.node
-    if node is None:
+    """How a step is written; raises Unlike where its expression is not the same in all instances."""
+    if step.node is None:
         return _call(access)
+    writes = [_expression(frame, node, access) for node in step.slot.nodes if node is not None]
+    values: list[Code] = [Py("x")] * len(step.node.inputs)
+    if len({flat(write(values)) for write in writes}) > 1:
+        raise Unlike(f"{step.node.name} is written otherwise in other instances")
+    return writes[0]
+
+
+def _expression(frame: Frame, node: Node, access: str) -> Write:
     op, shape = node.op, frame.plan.arrives(node)
     if isinstance(op, Merge):
         return _merging(op, shape)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, literal, plain_name
+from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, flat, literal, plain_name
 from archc.initial import LINEAR, Nonlinearity, nonlinearities
 from archc.ir import Graph, Kernel, Node
 from archc.ops import conv, dense
@@ -74,8 +74,10 @@ def _write_loop(out: Writer, nodes: list[Node], nonlinearity: Nonlinearity) -> N
 
 
 def _write_exceptions(out: Writer, graph: Graph, names: list[str], nonlinearity: Nonlinearity) -> None:
-    endings = _endings(names, {name for name, _, _ in graph.weights()} - set(names)) if len(names) > FEW else []
-    if endings and len(endings) + FEW < len(names):
+    line = f"for name in {flat(_listed(names))}:"
+    long = len(names) > FEW and not fits(line, out.depth)
+    endings = _endings(names, {name for name, _, _ in graph.weights()} - set(names)) if long else []
+    if endings and len(endings) < len(names):
         given = literal(endings[0]) if len(endings) == 1 else _listed(endings)
         with out.block("for name, weight in self.named_parameters()"):
             out.expression("if ", call("name.endswith", given), ":")

@@ -32,11 +32,6 @@ class Step:
     """What the module is found in: `self`, or the groups around it, as in `self.down["conv"]`."""
 
     @property
-    def access(self) -> str:
-        """The expression for the module."""
-        return member_of(self.owner, self.slot.name)
-
-    @property
     def node(self) -> Node | None:
         """The layer, in the first instance that has it; None for a group."""
         first = self.slot.first
@@ -61,11 +56,13 @@ def is_head(step: Step) -> bool:
     return isinstance(first, Group) and first.kind == "head"
 
 
-def member_of(owner: str, name: str) -> str:
+def member_of(owner: str, name: str, tensor: bool = False) -> str:
     """How a member of a class or of a group in it is reached."""
-    if owner != "self":
+    if tensor and not plain_name(name):
+        return f"{owner}.get_parameter({quoted(name)})"
+    if owner != "self" and not tensor:
         return f"{owner}[{quoted(name)}]"
-    return f"self.{name}" if plain_name(name) else f"self.get_submodule({quoted(name)})"
+    return f"{owner}.{name}" if plain_name(name) else f"self.get_submodule({quoted(name)})"
 
 
 def steps(frame: Frame, slots: Sequence[Slot], owner: str = "self") -> Iterator[Step]:
@@ -145,9 +142,10 @@ def _instance(
 
 
 def _aliases(frame: Frame, group: Group) -> dict[Value, Value]:
-    """What each `identity` yields, and what it was given."""
+    """What each `identity` among the steps yields, and what it was given."""
     plan = frame.plan
-    return {node.output: plan.source(node.inputs[0]) for node in group.nodes() if isinstance(node.op, layout.Identity)}
+    found = (step for step in plan.steps(group) if isinstance(step, Node) and isinstance(step.op, layout.Identity))
+    return {node.output: plan.source(node.inputs[0]) for node in found}
 
 
 def _original(value: Value, aliases: Mapping[Value, Value]) -> Value:
