@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, flat, plain_name, quoted
@@ -17,7 +17,7 @@ from archc.emit.pytorch_names import unused
 from archc.emit.pytorch_stacks import Stacks
 from archc.emit.pytorch_symbols import Name, Symbol, Vector, apply, show
 from archc.emit.pytorch_tree import own_tensor
-from archc.emit.pytorch_wiring import INPUT, Step, Wiring, opened
+from archc.emit.pytorch_wiring import INPUT, Step, Wiring, member_of, opened
 from archc.ir import Node, channels
 from archc.ops.merge import Concat, Merge
 
@@ -40,6 +40,7 @@ class Attribute:
     """The condition under which it is no identity."""
     tensor: bool = False
     """Whether it is a parameter, and no module."""
+    owner: str = "self"
 
 
 @dataclass
@@ -234,14 +235,22 @@ def _write_flags(out: Writer, flags: Sequence[Attribute]) -> None:
             out.expression(f"self.{flag.name} = ", flag.code)
 
 
-def _listed(frame: Frame, slots: Sequence[Slot], by_slot: dict[int, Attribute]) -> Iterator[Attribute]:
+def _listed(
+    frame: Frame, slots: Sequence[Slot], by_slot: dict[int, Attribute], owner: str = "self"
+) -> Iterator[Attribute]:
+    """The attributes; those of a group that is spelled out are in a dictionary, but for its tensors."""
     for slot in slots:
         if opened(frame, slot):
-            entries = [_entry(inner) for inner in _listed(frame, align(slot.groups), by_slot)]
-            if entries:
-                yield Attribute(slot.name, call("nn.ModuleDict", Brackets("{", tuple(entries), "}")))
+            inside = list(_listed(frame, align(slot.groups), by_slot, member_of(owner, slot.name)))
+            entries = [_entry(inner) for inner in inside if not inner.tensor]
+            tensors = [inner for inner in inside if inner.tensor]
+            if entries or tensors:
+                inner = (Brackets("{", tuple(entries), "}"),) if entries else ()
+                yield Attribute(slot.name, call("nn.ModuleDict", *inner))
+            yield from tensors
         elif id(slot.first) in by_slot:
-            yield by_slot[id(slot.first)]
+            attribute = by_slot[id(slot.first)]
+            yield replace(attribute, owner=owner) if attribute.tensor else attribute
 
 
 def _entry(attribute: Attribute) -> Item:
@@ -266,10 +275,10 @@ def _write_attribute(out: Writer, frame: Frame, attribute: Attribute, comment: s
                 out.expression(f"{layers} += ", listed)
         code = call("nn.Sequential", Py(f"*{layers}"))
     if plain_name(attribute.name):
-        out.expression(f"self.{attribute.name} = ", code, comment=comment)
+        out.expression(f"{attribute.owner}.{attribute.name} = ", code, comment=comment)
     else:
-        adding = "self.register_parameter" if attribute.tensor else "self.add_module"
-        out.expression("", call(adding, attribute.name, code), comment=comment)
+        adding = "register_parameter" if attribute.tensor else "add_module"
+        out.expression("", call(f"{attribute.owner}.{adding}", attribute.name, code), comment=comment)
 
 
 def _write_optional(out: Writer, frame: Frame, run: Sequence[Attribute], when: Py) -> None:

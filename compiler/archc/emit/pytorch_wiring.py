@@ -58,11 +58,11 @@ def is_head(step: Step) -> bool:
 
 def member_of(owner: str, name: str, tensor: bool = False) -> str:
     """How a member of a class or of a group in it is reached."""
-    if tensor and not plain_name(name):
-        return f"{owner}.get_parameter({quoted(name)})"
     if owner != "self" and not tensor:
         return f"{owner}[{quoted(name)}]"
-    return f"{owner}.{name}" if plain_name(name) else f"self.get_submodule({quoted(name)})"
+    if plain_name(name):
+        return f"{owner}.{name}"
+    return f"{owner}.{'get_parameter' if tensor else 'get_submodule'}({quoted(name)})"
 
 
 def steps(frame: Frame, slots: Sequence[Slot], owner: str = "self") -> Iterator[Step]:
