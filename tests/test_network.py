@@ -39,6 +39,17 @@ def test_parameters_are_set_and_texts_are_read() -> None:
     assert archc.loads("input 8x8 gray, conv-3-4").params == 40
 
 
+def test_heads_and_results_are_asked_for_by_name() -> None:
+    net = archc.loads(
+        "input 8x8x4\nconv-3-8\naux: aux-0.3 { FC-5 }\noutputs { cls: { global-avgpool, FC-3 }; box: { conv-1-2 } }"
+    )
+    # By hand: 8·(9·4 + 1), 3·(8 + 1), 2·(8 + 1); and 5·(8·64 + 1) in the head.
+    assert (net.params, net.train_params) == (296 + 27 + 18, 296 + 27 + 18 + 2565)
+    assert net.output_shapes == {"cls": (3,), "box": (2, 8, 8)}
+    assert archc.loads("input 8x8x4, conv-3-8").output_shapes == {"output": (8, 8, 8)}
+    assert "aux: from conv1" in net.summary(depth=1).replace("\n", " ") or "1 layer from conv1" in net.summary(depth=1)
+
+
 def test_a_refusal_reads_well_as_an_exception() -> None:
     with pytest.raises(archc.Refusal) as refused:
         archc.loads("input 8x8 gray\ncnv-3-4\nFC-0\n")
