@@ -104,7 +104,8 @@ def test_the_state_dict_is_the_graphs(spec: str) -> None:
         bare = any(node.op.bare for node in graph.nodes)
         assert (sorted(state) if bare else state) == (sorted(said) if bare else said)
         trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-        assert trained == sum(node.params for node in graph.nodes) == analyse(graph).params
+        assert trained == sum(node.params for node in graph.trained) == analyse(graph).train_params
+        assert analyse(graph).params == sum(node.params for node in graph.nodes)
 
 
 @pytest.mark.parametrize("spec", every_network())
@@ -116,7 +117,8 @@ def test_shapes_and_macs_are_what_pytorch_finds(spec: str) -> None:
         shapes = watched(network)
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, *graph.input.shape, device="meta"))
-        assert shapes[""] == graph.output.shape
+        given = tuple(value.shape for _, value in graph.outputs)
+        assert shapes[""] == (given if graph.results else given[0])
         for name in shapes.keys() & graph.by_name.keys():
             assert shapes[name] in allowed(graph.by_name[name]), f"{graph.name}: {name}"
         owners = {node.name for node in graph.nodes if node.weights}
@@ -127,12 +129,13 @@ def test_shapes_and_macs_are_what_pytorch_finds(spec: str) -> None:
             assert by_module.get(node.name, 0) == 2 * node.macs, f"{graph.name}: {node.name}"
 
 
-def watched(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """A table that fills with the shape that each module gives, once the network is called."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def watched(network: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """A table that fills with the shape that each module gives, or with the shapes, once the network is called."""
+    shapes: dict[str, tuple[Any, ...]] = {}
 
-    def note(name: str, module: nn.Module, inputs: object, y: torch.Tensor) -> None:
-        shapes[name] = tuple(y.shape[1:])
+    def note(name: str, module: nn.Module, inputs: object, y: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        whole = tuple(y.shape[1:]) if isinstance(y, torch.Tensor) else tuple(tuple(each.shape[1:]) for each in y)
+        shapes[name] = whole
 
     for name, module in network.named_modules():
         module.register_forward_hook(partial(note, name))
@@ -151,17 +154,24 @@ def test_onnx_infers_the_shapes_that_are_written(spec: str) -> None:
         model = onnx_target.emit(graph, weights.layout(graph), weights_file="net.safetensors")
         written = dict(dims(model.graph.value_info)) | dict(dims(model.graph.output))
         assert set(written) == {name for node in model.graph.node for name in node.output if name}
-        assert written["output"] == ("N", *graph.output.shape)
+        assert {name: written[name] for name, _ in graph.outputs} == {
+            name: ("N", *value.shape) for name, value in graph.outputs
+        }
         # Where a tensor has the name of its layer, what the layer yields is called otherwise.
         owned = {name for name, _, _ in graph.weights()}
         named = {node.name: node.name + "/value" * (node.name in owned) for node in graph.nodes}
         layers = {named[node.name]: ("N", *node.y) for node in graph.nodes if named[node.name] in written}
         assert {name: written[name] for name in layers} == layers
-        kept = [named[node.name] for node in graph.nodes if not node.op.training_only]
-        assert set(kept[:-1]) <= set(layers)
+        results = {value for _, value in graph.outputs}
+        for node in reversed(graph.nodes):
+            if node.op.training_only and node.output in results:
+                results.add(node.inputs[0])  # what a dropped layer yields is what it was given
+        kept = {named[node.name] for node in graph.nodes if not (node.op.training_only or node.output in results)}
+        assert kept <= set(layers)
         del model.graph.value_info[:]
-        for axis in model.graph.output[0].type.tensor_type.shape.dim:
-            axis.Clear()
+        for output in model.graph.output:
+            for axis in output.type.tensor_type.shape.dim:
+                axis.Clear()
         found = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         inferred = dict(dims(found.graph.value_info)) | dict(dims(found.graph.output))
         assert inferred == written

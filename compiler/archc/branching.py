@@ -179,7 +179,7 @@ class Branching(Placing):
                 pass
         before, outer = self.flow, self.body
         enter = Enter(label, self.file.span(item), "head", stem="aux", maker=self._maker(), weight=weight)
-        with self._named(enter, label.text if label else ""):
+        with self._named(enter, "", visible=False):
             self.body = self.begin_body("chain")
             self.rows(aux.body.rows)
         if self.flow is not None and before is not None and self.flow.maker == before.maker:

@@ -52,7 +52,7 @@ class Labels:
             place = place.outer
         return None
 
-    def explain(self, path: str, *, within_block: bool) -> tuple[str, str]:
+    def explain(self, path: str, *, apart: bool) -> tuple[str, str]:
         """Why a path means nothing, and what to do."""
         first, dot, _ = path.partition(".")
         place: Labels | None = self
@@ -75,6 +75,6 @@ class Labels:
                 f"write `@{within[-1]}` for the one in these braces",
             )
         remedy = did_you_mean(path, known) or "write a label such as `pool1: maxpool` before it"
-        if within_block and not known:
-            remedy = "inside a block only the block's own labels can be seen; a block has one input and one output"
+        if not known and apart:
+            remedy = "inside a block or a head only its own labels can be seen: it has one input"
         return f"no layer before this is labelled `{path[:40]}`", remedy

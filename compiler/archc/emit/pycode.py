@@ -159,7 +159,7 @@ def layout(code: Code, depth: int, lead: str = "", tail: str = "", comment: str 
 
 def _inside(code: Brackets, depth: int) -> Iterator[str]:
     single = len(code.items) == 1
-    row = ", ".join(item.lead + flat(item.code) for item in code.items)
+    row = (", " if code.comma else " ").join(item.lead + flat(item.code) for item in code.items)
     if code.together and not single and fits(row, depth):
         yield INDENT * depth + row
         return

@@ -25,6 +25,8 @@ from archc.ir import Argument, Node, Shape, channels
 from archc.tree import Block
 
 Family = tuple[object, ...]
+MOST_TRIED = 4
+"""Classes that an instance is tried with before it gets one of its own."""
 
 
 @dataclass
@@ -94,15 +96,12 @@ class Classes:
             sorts.setdefault(tuple(self._signature(group, len(group.path))), []).append(group)
         shared: list[list[Group]] = []
         for alike in sorts.values():
-            for others in shared:
-                try:
-                    self._class([*others, *alike], "Trial")
-                except Unlike:
-                    continue
-                others += alike
-                break
-            else:
-                shared += self._writable(alike)
+            if not self._joins(alike, shared):
+                separate: list[list[Group]] = []
+                for part in [alike] if self._writable(alike) else [[group] for group in alike]:
+                    if not self._joins(part, separate):
+                        separate.append(part)
+                shared += separate
         found = []
         taken = set(self.taken)
         for alike in shared:
@@ -111,13 +110,21 @@ class Classes:
             found.append((made, alike))
         return found
 
-    def _writable(self, alike: list[Group]) -> list[list[Group]]:
-        """Instances of one structure together, or each alone where even so they do not share a class."""
+    def _joins(self, groups: list[Group], shared: list[list[Group]]) -> bool:
+        """Whether instances can share a class with others; if so, they are put with them."""
+        for others in shared[-MOST_TRIED:]:
+            if self._writable([*others, *groups]):
+                others += groups
+                return True
+        return False
+
+    def _writable(self, groups: list[Group]) -> bool:
+        """Whether one class can say what all these instances are."""
         try:
-            self._class(alike, "Trial")
+            self._class(groups, "Trial")
         except Unlike:
-            return [[group] for group in alike]
-        return [list(alike)]
+            return False
+        return True
 
     def _signature(self, group: Group, cut: int) -> Iterator[object]:
         for inner in group.members.values():

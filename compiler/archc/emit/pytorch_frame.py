@@ -209,13 +209,16 @@ class Frame:
         self.met.append(symbol)
         return symbol
 
-    def agree(self, before: Symbol, after: Symbol, present: Sequence[bool | None]) -> Symbol | None:
-        """One expression for what comes after a step that some instances lack, where `before` passes on."""
+    def agree(self, before: Symbol, after: Symbol, present: Sequence[bool | None]) -> Symbol:
+        """One expression for what comes after a step that some instances lack, where `before` passes on.
+
+        If there is none, it is right where the step is there.
+        """
         both = tuple(
             None if here is None else value(after if here else before, self.given, place)
             for place, here in enumerate(present)
         )
-        return next((symbol for symbol in (after, before) if self.fits(symbol, both)), None)
+        return next((symbol for symbol in (after, before) if self.fits(symbol, both)), after)
 
 
 def constant(values: Vector) -> bool:

@@ -26,12 +26,14 @@ IMPRECISE = 1e-3
 """Rounding beyond this leaves nothing to compare."""
 _APART = 100 * TOLERANCE
 """How much the outputs of two inputs must differ for the comparison to say something."""
-_SCALES = (1.0, 0.1, 0.01, 1e-4, 1e-7, 1e-10, 1e-13, 1e-16, 1e-19, 1e-22)
-"""Inputs, and what is added to values on the way, are made smaller where the outputs saturate, until they do not.
+_SMALLEST, _LARGEST = -22, 8
+"""Inputs, and what is added to values on the way, are scaled by powers of ten within these, until the outputs vary.
 
 At inference and before it is trained, every block of a residual network doubles the variance or more:
-the sums of fifty of them are some 2²⁵ times as large as the input.
+the sums of fifty of them are some 2²⁵ times as large as the input, and soft-max gives 0 and 1 alone.
+Other activations than rectifiers make values smaller from layer to layer instead.
 """
+_CONSTANT = "they are constant"
 _ADDED = 0.2
 """Biases, means and the like lie between −0.2 and 0.2 in the second comparison."""
 _FACTORS = (0.5, 1.5)
@@ -126,17 +128,11 @@ def _compared(name: str, build: Build, network: Any, small: Small, seed: int, ba
 
     random = np.random.default_rng(seed)
     inputs = random.standard_normal((batch, *build.said.input)).astype(np.float32)
-    reason = ""
-    for scale in _SCALES:
-        fed, replaced = inputs * np.float32(scale), _scaled(small, scale)
-        _replace(network, replaced)
-        ours = _answers(network, fed)
-        fault = next(filter(None, map(_says_nothing, ours)), "")
-        reason = reason or fault
-        if not fault:
-            break
-    else:
-        return Row(name, False, f"the outputs say nothing: {reason}; try another `--seed` or other weights")
+    scale, fault = _scale(network, inputs, small)
+    if fault:
+        return Row(name, False, f"the outputs say nothing: {fault}; try another `--seed` or other weights")
+    fed, replaced = inputs * np.float32(scale), _scaled(small, scale)
+    ours = _answers(network, fed)
     session = open_session(build.model, "cpu", replaced=replaced)
     theirs = session.run_all(fed)
     shapes = [[result.shape for result in results] for results in (ours, theirs)]
@@ -156,6 +152,27 @@ def _compared(name: str, build: Build, network: Any, small: Small, seed: int, ba
         figures |= more
     detail += f", inputs scaled by {scale:g}" if scale != 1 else ""
     return Row(name, ok, detail, figures)
+
+
+def _scale(network: Any, inputs: NDArray[np.float32], small: Small) -> tuple[float, str]:
+    """What to multiply the inputs by for outputs that say something, or why they say nothing.
+
+    Leaves the network with its small tensors replaced, to that scale.
+    """
+    first, power, before = "", 0, 0
+    while True:
+        scale = float(f"1e{power}")
+        _replace(network, _scaled(small, scale))
+        answers = _answers(network, inputs * inputs.dtype.type(scale))
+        fault = next(filter(None, map(_says_nothing, answers)), "")
+        if not fault:
+            return scale, ""
+        first = first or fault
+        step = 1 if fault == _CONSTANT else -1
+        power += step
+        if step == -before or not _SMALLEST <= power <= _LARGEST:
+            return scale, first
+        before = step
 
 
 def _answers(network: Any, fed: NDArray[Any]) -> list[NDArray[Any]]:
@@ -208,7 +225,7 @@ def _says_nothing(outputs: NDArray[np.float32]) -> str:
         return "some are not finite"
     rows = outputs.reshape(len(outputs), -1).astype(np.float64)
     if rows.shape[1] > 1 and all(np.ptp(row) <= _APART * np.abs(row).max() for row in rows):
-        return "they are constant"
+        return _CONSTANT
     if all(np.linalg.norm(a - b) <= _APART * np.linalg.norm(a) for a, b in pairwise(rows)):
         return "different inputs give the same"
     if (np.abs(rows - np.rint(rows)) < 1e-6).all():
