@@ -1,7 +1,7 @@
 """What a structured network means, worked out by rules written for the tests alone.
 
-Shapes, tensors and multiply-accumulates are arithmetic; names, scopes and implied activations
-follow the language reference. Nothing here looks at the compiler.
+Names, scopes, references and implied activations follow the language reference; the layers are those of
+`structure_layers`. Nothing here looks at the compiler.
 """
 
 from __future__ import annotations
@@ -12,6 +12,22 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, NamedTuple
 
+from structure_layers import (
+    BUFFERS,
+    FOLLOWING,
+    MERGES,
+    RANDOM,
+    STEMS,
+    WEIGHTED,
+    Facts,
+    Misfit,
+    Shape,
+    channels,
+    facts,
+    met,
+    need,
+    small,
+)
 from structure_text import (
     Aux,
     Call,
@@ -31,13 +47,7 @@ from structure_text import (
     layer,
 )
 
-Shape = tuple[int, ...]
-"""Channels, height, width of a map; tokens and channels of a sequence; the length of a vector."""
 Names = dict[str, Any]
-
-
-class Misfit(Exception):
-    """A layer that does not fit what arrives, or a value that cannot be meant."""
 
 
 class Flow(NamedTuple):
@@ -86,10 +96,6 @@ class Made:
         return sum(prod(shape) for name, shape in self.facts.tensors.items() if name not in BUFFERS)
 
 
-MERGES = ("add", "mul", "concat")
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-
-
 @dataclass(eq=False)
 class Opening:
     """A part begins: a group, a merge, an instance of a block or a head."""
@@ -132,184 +138,6 @@ class Meaning:
         return [*nodes, *self.nodes[at:]]
 
 
-# Layers ----------------------------------------------------------------------------------------------
-
-
-class Facts(NamedTuple):
-    """What a layer makes of a shape."""
-
-    y: Shape
-    tensors: dict[str, Shape]
-    """By the name within the layer; "" where the layer's own name is the tensor's."""
-    macs: int = 0
-
-
-WEIGHTED = ("conv", "deconv", "FC", "linear")
-ACTIVATIONS = (
-    "relu leakyrelu elu gelu silu sigmoid tanh hardsigmoid hardswish relu6 prelu rrelu soft-max log-soft-max".split()
-)
-NORMS = ("bn", "ln", "gn")
-FOLLOWING = (*ACTIVATIONS, *NORMS)
-RANDOM = ("dropout", "noise", "mask", "stochastic-depth", "channel-dropout")
-BARE = ("scale", "offset", "class-token", "positions")
-STEMS = {
-    "FC": "fc", "linear": "linear", "maxpool": "pool", "avgpool": "pool", "minpool": "pool", "global-avgpool": "pool",
-    "global-maxpool": "pool", "adaptive-avgpool": "pool", "channel-avgpool": "pool", "relu6": "relu",
-    "soft-max": "softmax", "log-soft-max": "logsoftmax", "LRN": "lrn", "pixelshuffle": "shuffle",
-    "stochastic-depth": "stochastic_depth", "channel-dropout": "dropout", "class-token": "class_token",
-}  # fmt: skip
-"""How layers are called where names are made, if not by their kind."""
-
-
-def both(value: Any) -> tuple[int, int]:
-    """Height and width from a number or a size."""
-    return value if isinstance(value, tuple) else (value, value)
-
-
-def _slid(x: Shape, kernel: Shape, stride: Shape, pad: Shape, *, ceil: bool = False) -> Shape:
-    """Counts the windows one by one: those within the padded side, and with `ceil` one that juts out."""
-    sides = []
-    for size, k, s, p in zip(x[1:], kernel, stride, pad, strict=True):
-        starts = [at for at in range(0, size + 2 * p, s) if at + k <= size + 2 * p]
-        if not starts:
-            raise Misfit
-        juts = ceil and starts[-1] + k < size + 2 * p and starts[-1] + s < size + p
-        sides.append(len(starts) + juts)
-    return tuple(sides)
-
-
-def facts(written: Layer, x: Shape) -> Facts:
-    """Output, tensors and multiply-accumulates of a layer whose numbers are plain; raises Misfit."""
-    kind, numbers, options = written.kind, written.numbers, dict(written.options)
-    if kind in WEIGHTED:
-        return _weighted(written, x)
-    match kind:
-        case "maxpool" | "avgpool" | "minpool":
-            _need(len(x) == 3)
-            kernel = both(numbers[0]) if numbers else (2, 2)
-            stride = both(written.stride) if written.stride is not None else (2, 2)
-            pad = both(options.get("pad", 0))
-            _need(all(2 * p <= k for p, k in zip(pad, kernel, strict=True)))
-            return Facts((x[0], *_slid(x, kernel, stride, pad, ceil=options.get("ceil") == "yes")), {})
-        case "global-avgpool" | "global-maxpool":
-            _need(len(x) == 3)
-            return Facts((x[0], 1, 1), {})
-        case "adaptive-avgpool":
-            _need(len(x) == 3)
-            return Facts((x[0], *both(numbers[0])), {})
-        case "channel-avgpool":
-            _need(len(x) == 3)
-            return Facts((1, *x[1:]), {})
-        case "upsample":
-            _need(len(x) == 3)
-            return Facts((x[0], *(side * n for side, n in zip(x[1:], both(numbers[0]), strict=True))), {})
-        case "pixelshuffle":
-            _need(len(x) == 3 and x[0] % 4 == 0)
-            return Facts((x[0] // 4, 2 * x[1], 2 * x[2]), {})
-        case "flatten":
-            return Facts((prod(x),), {})
-        case "tokens":
-            _need(len(x) == 3)
-            return Facts((x[1] * x[2], x[0]), {})
-        case "class-token":
-            _need(len(x) == 2)
-            return Facts((x[0] + 1, x[1]), {"": (1, 1, x[1])})
-        case "token":
-            _need(len(x) == 2 and numbers[0] <= x[0])  # type: ignore[operator]
-            return Facts((x[1],), {})
-        case "positions":
-            _need(len(x) > 1)
-            return Facts(x, {"": (1, *x)})
-        case "scale" | "offset":
-            return Facts(x, {"": (x[0], 1, 1) if len(x) == 3 else (channels(x),)})
-        case "part":
-            of = options["of"]
-            _need(channels(x) % of == 0 and numbers[0] <= of)  # type: ignore[operator]
-            each = channels(x) // of  # type: ignore[operator]
-            return Facts((x[0], each) if len(x) == 2 else (each, *x[1:]), {})
-        case "shuffle":
-            _need(len(x) == 3 and x[0] % numbers[0] == 0)  # type: ignore[operator]
-            return Facts(x, {})
-        case "bn":
-            _need(len(x) != 2)
-            each = {"weight": (x[0],), "bias": (x[0],), "running_mean": (x[0],), "running_var": (x[0],)}
-            return Facts(x, each | {"num_batches_tracked": ()})
-        case "ln":
-            return Facts(x, {"weight": (channels(x),), "bias": (channels(x),)})
-        case "gn":
-            _need(len(x) == 3 and x[0] % numbers[0] == 0)  # type: ignore[operator]
-            return Facts(x, {"weight": (x[0],), "bias": (x[0],)})
-        case "prelu":
-            _need(len(x) != 2)
-            return Facts(x, {"weight": (x[0],)})
-        case "LRN" | "channel-dropout":
-            _need(len(x) == 3)
-            return Facts(x, {})
-    assert kind in (*ACTIVATIONS, *RANDOM, "identity"), kind
-    return Facts(x, {})
-
-
-def _weighted(written: Layer, x: Shape) -> Facts:
-    numbers, options = written.numbers, dict(written.options)
-    count: Any = numbers[-1]
-    tail = {} if options.get("bias") == "no" else {"bias": (count,)}
-    _need(isinstance(count, int) and count > 0)
-    if written.kind == "FC":
-        return Facts((count,), {"weight": (count, prod(x)), **tail}, count * prod(x))
-    if written.kind == "linear":
-        y = (x[0], count) if len(x) == 2 else (count, *x[1:])
-        return Facts(y, {"weight": (count, channels(x)), **tail}, prod(y) * channels(x))
-    _need(len(x) == 3)
-    kernel = both(numbers[0]) if len(numbers) > 1 else (3, 3)
-    stride = both(written.stride) if written.stride is not None else (1, 1)
-    groups: Any = options.get("groups", 1)
-    _need(groups > 0 and x[0] % groups == 0 and count % groups == 0)
-    said = options.get("pad", "same")
-    if written.kind == "deconv":
-        _need(said == "same" and (kernel[0] - stride[0]) % 2 == 0 and kernel[0] >= stride[0])
-        y = (count, stride[0] * x[1], stride[1] * x[2])
-        shape = (x[0], count // groups, *kernel)
-        return Facts(y, {"weight": shape, **tail}, prod(x) * prod(kernel) * (count // groups))
-    if said == "same":
-        _need(all(side % 2 for side in kernel))
-        pad = tuple((side - 1) // 2 for side in kernel)
-    else:
-        pad = both(said)
-    y = (count, *_slid(x, kernel, stride, pad))
-    shape = (count, x[0] // groups, *kernel)
-    return Facts(y, {"weight": shape, **tail}, prod(y) * prod(kernel) * (x[0] // groups))
-
-
-def _need(holds: bool) -> None:
-    if not holds:
-        raise Misfit
-
-
-def channels(shape: Shape) -> int:
-    """What `in` means."""
-    return shape[-1] if len(shape) == 2 else shape[0]
-
-
-def met(kind: str, shapes: list[Shape]) -> Shape:
-    """What a merge makes of its branches; raises Misfit."""
-    first = shapes[0]
-    if kind == "add":
-        _need(all(shape == first for shape in shapes))
-        return first
-    if kind == "mul":
-        whole = max(shapes, key=lambda shape: (len(shape), prod(shape)))
-        narrow = [(whole[0], 1, 1), (1, *whole[1:])] if len(whole) == 3 else []
-        _need(all(shape == whole or shape in narrow for shape in shapes))
-        return whole
-    _need(all(len(shape) == len(first) for shape in shapes))
-    total = sum(map(channels, shapes))
-    if len(first) == 2:
-        _need(all(shape[0] == first[0] for shape in shapes))
-        return first[0], total
-    _need(all(shape[1:] == first[1:] for shape in shapes))
-    return (total, *first[1:])
-
-
 # The walk ---------------------------------------------------------------------------------------------
 
 
@@ -327,7 +155,7 @@ def value(expression: Expression, names: Names) -> Any:
             return names.get(expression, expression)
         case Sum(operator=operator, left=left, right=right):
             a, b = value(left, names), value(right, names)
-            _need(isinstance(a, int) and isinstance(b, int) and not (operator == "//" and b == 0))
+            need(isinstance(a, int) and isinstance(b, int) and not (operator == "//" and b == 0))
             do = {"+": a.__add__, "-": a.__sub__, "*": a.__mul__, "//": lambda n: a // n}
             do |= {"min": lambda n: min(a, n), "max": lambda n: max(a, n)}
             return do[operator](b)
@@ -339,15 +167,15 @@ def holds(test: Test | Expression, names: Names) -> bool:
     assert isinstance(test, Test)
     match test.operator:
         case "and":
-            return all([holds(part, names) for part in test.parts])
+            return all(holds(part, names) for part in test.parts)
         case "or":
-            return any([holds(part, names) for part in test.parts])
+            return any(holds(part, names) for part in test.parts)
         case "not":
             return not holds(test.parts[0], names)
-    a, b = (value(part, names) for part in test.parts)  # type: ignore[arg-type]
+    a, b = (value(part, names) for part in test.parts)
     if test.operator in ("==", "!="):
         return bool((a == b) == (test.operator == "=="))
-    _need(isinstance(a, int) and isinstance(b, int))
+    need(isinstance(a, int) and isinstance(b, int))
     return bool({"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[test.operator])
 
 
@@ -387,7 +215,7 @@ class Walk:
 
     def item(self, item: Item) -> None:
         times = 1 if item.times is None else self.value(item.times)
-        _need(isinstance(times, int) and 0 <= times < 100)
+        need(isinstance(times, int) and 0 <= times < 100)
         base, counted, start = item.label.partition("#")
         if counted:
             for turn in range(times):
@@ -506,7 +334,7 @@ class Walk:
         self.body = outer
         for place, item in shortcuts:
             other = next((end for end in ends if end is not None), None)
-            _need(other is not None and merge.kind == "add")
+            need(other is not None and merge.kind == "add")
             assert other is not None
             ends[place] = self._passed_on(item, start, other.shape)
         flows = [flow for flow in ends if flow is not None]
@@ -514,7 +342,7 @@ class Walk:
             self.flow = flows[0] if flows else start
             return
         shape = met(merge.kind, [flow.shape for flow in flows])
-        _small(shape)
+        small(shape)
         made = Made(Layer(merge.kind), tuple(flow.maker for flow in flows), flows[0].shape, shape)
         self.steps.append(made)
         self.flow = Flow(shape, made)
@@ -533,11 +361,11 @@ class Walk:
     def _passed_on(self, item: Item, start: Flow, wanted: Shape) -> Flow:
         if start.shape == wanted:
             return start
-        _need(len(start.shape) == len(wanted) == 3)
+        need(len(start.shape) == len(wanted) == 3)
         strides = []
         for old, new in zip(start.shape[1:], wanted[1:], strict=True):
             fitting = [stride for stride in range(1, old + 1) if -(-old // stride) == new]
-            _need(bool(fitting))
+            need(bool(fitting))
             strides.append(fitting[0])
         over = None if strides == [1, 1] else (strides[0], strides[1])
         layers = Layer("conv", (1, wanted[0]), over), Layer("bn")
@@ -555,10 +383,10 @@ class Walk:
     def _head(self, aux: Aux, label: str) -> None:
         before, outer = self.flow, self.body
         opening = Opening("head", label, "aux", weight=1.0 if aux.weight is None else aux.weight)
-        with self._part(opening):
+        with self._part(opening, closed=True):
             self._begin("chain")
             self.rows(aux.body.rows)
-        _need(self.flow.maker is not before.maker)
+        need(self.flow.maker is not before.maker)
         self.flow, self.body = before, outer
 
     def _outputs(self, outputs: Outputs) -> None:
@@ -569,7 +397,7 @@ class Walk:
             self._begin("chain")
             (item,) = self.cell(row)
             self.item(item)
-            _need(self.flow.maker is not start.maker)
+            need(self.flow.maker is not start.maker)
             assert self.flow.maker is not None
             self.results.append((item.label, self.flow.maker))
         self.flow, self.body = start, outer
@@ -592,7 +420,7 @@ class Walk:
             arguments = written.arguments if isinstance(written, Call) else ()
             self._call(block.name, arguments, label)
             return
-        _need(isinstance(written, Layer))
+        need(isinstance(written, Layer))
         assert isinstance(written, Layer)
         self._place(replace(written, kind=name), label)
 
@@ -605,12 +433,12 @@ class Walk:
             if key in given:
                 what, among = given[key], {**self.names, "in": channels(self.flow.shape)}
             else:
-                _need(default is not None)
+                need(default is not None)
                 what, among = default, dict(inside)
             inside[key] = Stands(what.layers, among) if isinstance(what, Quoted) else value(what, among)
         outer = self.names, self.body
         self.calls += 1
-        _need(self.calls < 10)
+        need(self.calls < 10)
         self.body.append(None)
         self.names = inside
         self._begin("block")
@@ -634,16 +462,16 @@ class Walk:
         plain = Layer(written.kind, numbers, stride, tuple(sorted(said.items())), written.at)
         if written.at:
             pool = self.find(written.at).maker
-            _need(pool is not None and pool.kind == "maxpool" and pool.y == self.flow.shape)
+            need(pool is not None and pool.kind == "maxpool" and pool.y == self.flow.shape)
             assert pool is not None
             shape = pool.x
         else:
             pool, shape = None, facts(plain, self.flow.shape).y
-        _small(shape)
+        small(shape)
         made = Made(plain, (self.flow.maker,), self.flow.shape, shape, label, exempt=exempt == "no", pool=pool)
         self.steps.append(made)
         self.body.append(made)
-        _need(len(self.steps) < self.most)
+        need(len(self.steps) < self.most)
         self.flow = Flow(shape, made)
 
     # What is implied, and names
@@ -730,13 +558,6 @@ class _Frame:
 def of_column(lines: Any, column: int) -> dict[str, Any]:
     """The cells of a column, by what the lines begin with."""
     return {name: cells[column if len(cells) > 1 else 0] for name, cells in lines}
-
-
-LARGEST_SIDE, MOST_VALUES, MOST_CHANNELS = 32, 8000, 200
-
-
-def _small(shape: Shape) -> None:
-    _need(prod(shape) <= MOST_VALUES and max(shape[1:], default=0) <= LARGEST_SIDE and shape[0] <= MOST_VALUES)
 
 
 def walk(structure: Structure, column: int) -> Walk:

@@ -239,9 +239,7 @@ def _param(value: Given) -> str:
 
 
 def _block(block: Block) -> Iterator[str]:
-    names = ", ".join(
-        name if default is None else f"{name}={given(default)}" for name, default in block.parameters
-    )
+    names = ", ".join(name if default is None else f"{name}={given(default)}" for name, default in block.parameters)
     yield f"block {block.name}{f'({names})' if names else ''} {{"
     for row in block.body.rows:
         yield from _indented(_row(row))

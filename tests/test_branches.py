@@ -11,6 +11,7 @@ import torch
 
 import archc
 import woven
+from archc.compile import compile_source
 from archc.cost.analyse import analyse
 from archc.cost.arithmetic import arithmetic
 from archc.cost.explain import explain
@@ -32,6 +33,7 @@ from archc.ops.pool import AvgPool, GlobalAvgPool, MaxPool
 from archc.ops.random import Dropout
 from archc.ops.resize import Upsample
 from archc.ops.sequence import Tokens, ToMap
+from archc.source import Source
 from conftest import ROOT
 from woven import Weaver, conv
 
@@ -462,3 +464,12 @@ def test_tensors_of_heads_are_listed() -> None:
     text = tensors(woven.googlenet())
     assert "aux1.fc2.weight" in text
     assert "128 tensors" in text.splitlines()[-1]
+
+
+def test_what_is_normalised_at_once_begins_as_most_layers_do() -> None:
+    """The scale of what a normalisation is given makes no difference; LRN and GRN do not take it away."""
+    text = "input 8x8x4\nconv-3-8 bn relu, conv-3-8 relu x3, conv-3-8 bn, conv-1-8 bn tanh, conv-1-8 grn, FC-3"
+    (only,) = compile_source(Source("net.arch", "hidden = none\n" + text))
+    met = nonlinearities(only.graph)
+    rectified = dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5", "conv6"), ("relu", None))
+    assert met == {**rectified, "conv7": LINEAR, "fc1": LINEAR}

@@ -224,6 +224,28 @@ TEXTS: dict[str, tuple[str, list[str]]] = {
         """,
         ["Ae", "Ae2"],
     ),
+    "slices": (
+        """network Slices
+        input 8x8x4
+        hidden = relu
+        block unit(h=in//2) {
+          concat { part-1 of=2; { part-2 of=2, b: { conv-1-h bn, conv-3-h groups=h } } }
+          shuffle-2
+        }
+        unit x2, conv-3-8, unit
+        """,
+        ["Unit"],
+    ),
+    "flattened inside": (
+        """network Inside
+        input 4x4x4
+        hidden = relu
+        block end(c) { conv-3-4, FC-c }
+        g: { conv-3-4, end(6), relu }
+        FC-3
+        """,
+        ["End"],
+    ),
     "nothing done": (
         """network Nothing
         input 16x16x8
@@ -388,6 +410,11 @@ READS = {
         "self.layers = nn.Sequential(*[Grow(in_channels + k * i, k) for i in range(n)])",
     ),
     "looked into": ("x = torch.cat([down1_conv, x], dim=1)  # 24×16×16",),
+    "slices": (
+        "h = in_channels // 2",
+        "branch1, branch2 = x.chunk(2, dim=1)",
+        "x = torch.cat([branch1, branch2], dim=1)",
+    ),
 }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from structure_meaning import Made, Meaning, flat, meaning
 from structure_text import Structure
 from structures import structure
 from targets import build, module_class
+from test_frontend_properties import answer
 
 PARTS = range(4)
 """Parts of a test, so that workers can share it."""
@@ -125,7 +128,7 @@ def check_graph(file: Structure) -> None:
             owned = [at for at, node in enumerate(graph.trained) if node.name.startswith(f"{scope.path}.")]
             assert not owned or owned == list(range(owned[0], owned[-1] + 1)), (file.text, scope.path)
             assert {scope.input, scope.output} <= known
-            assert owned or scope.output is scope.input or not scope.kind == "group"
+            assert owned or scope.output is scope.input or scope.kind != "group"
             parent = scope.path.rpartition(".")[0]
             assert not parent or parent in paths[:place], (file.text, scope.path)
 
@@ -170,7 +173,10 @@ def check_flat(file: Structure) -> None:
         text = flat(file, meant)
         (written_out,) = compile_source(Source("net.arch", text))
         _, *rest = ops_of(written_out.graph)
-        assert rest == [(*facts, tuple(at + 1 for at in sources)) for *facts, sources in ops_of(graph)], (file.text, text)
+        assert rest == [(*facts, tuple(at + 1 for at in sources)) for *facts, sources in ops_of(graph)], (
+            file.text,
+            text,
+        )
         if not graph.results:
             numbers, others = analyse(graph), analyse(written_out.graph)
             assert (numbers.params, numbers.macs, numbers.weight_layers) == (
@@ -285,7 +291,15 @@ def test_onnx_runtime_computes_what_pytorch_does(seed: int, tmp_path: Path) -> N
 def said_of(graph: Graph, *, implied: bool = True) -> list[Any]:
     """All that a graph says, without places in the text; `implied` ones as such, or as if they were written."""
     nodes = [
-        (node.name, node.op, node.x, node.y, node.weights, bool(node.implied) and implied, [v.name for v in node.inputs])
+        (
+            node.name,
+            node.op,
+            node.x,
+            node.y,
+            node.weights,
+            bool(node.implied) and implied,
+            [v.name for v in node.inputs],
+        )
         for node in graph.trained
     ]
     scopes = [(scope.path, scope.kind, scope.block, scope.turns) for scope in graph.scopes]
@@ -293,22 +307,29 @@ def said_of(graph: Graph, *, implied: bool = True) -> list[Any]:
 
 
 def check_layout(file: Structure) -> None:
-    tree, _ = parse(Source("net.arch", file.text))
+    before = compile_source(Source("net.arch", file.text))
+    tree, graphs = before[0].file, tuple(entry.graph for entry in before)
     tidy = format_file(tree)
     assert format_file(parse(Source("net.arch", tidy))[0]) == tidy, file.text
     compiled = compile_source(Source("net.arch", tidy))
-    assert [said_of(entry.graph) for entry in compiled] == [said_of(graph) for graph in graphs_of(file)], tidy
-    graphs = graphs_of(file)
+    assert [said_of(entry.graph) for entry in compiled] == [said_of(graph) for graph in graphs], tidy
     try:
         explicit = write_out(tree, graphs)
-    except Refusal as refusal:
-        assert [entry.code for entry in refusal.diagnostics] == ["A0213"], file.text
+    except Refusal as problem:
+        refusal = problem
+    else:
+        check_explicit(explicit, graphs)
         return
+    assert [entry.code for entry in refusal.diagnostics] == ["A0213"], file.text
+
+
+def check_explicit(explicit: str, graphs: Iterable[Graph]) -> None:
+    """Nothing is implied any more, and all else is as it was."""
     compiled = compile_source(Source("net.arch", explicit))
     assert not any(node.implied for entry in compiled for node in entry.graph.trained), explicit
     assert [said_of(entry.graph, implied=False) for entry in compiled] == [
         said_of(graph, implied=False) for graph in graphs
-    ], (file.text, explicit)
+    ], explicit
 
 
 def check_views(file: Structure) -> None:
@@ -340,3 +361,174 @@ def test_layout_changes_nothing(part: int) -> None:
 def test_every_view_can_be_shown(part: int) -> None:
     for file in drawn(part, 100):
         check_views(file)
+
+
+# What is wrong ---------------------------------------------------------------------------------------
+
+WRONG = {
+    "quux-3": "A0201",
+    "FC-8 paddding=1": "A0202",
+    "relu-3": "A0203",
+    "FC": "A0204",
+    "FC-8 bias=no bias=no": "A0205",
+    "FC-1.5": "A0206",
+    "conv-1-in hidden=maybe": "A0206",
+    "FC-0": "A0207",
+    "FC-nowhere": "A0208",
+    "identity x(nowhere)": "A0208",
+    "unpool @nowhere": "A0208",
+    "concat { identity; @nowhere }": "A0208",
+    "twice: identity, twice: identity": "A0209",
+    "twice: { identity }, twice: add { relu6; tanh }": "A0209",
+    "train: { identity }": "A0211",
+    "part-1 of=7919": "A0303",
+    "reshape-7919": "A0307",
+    "identity -> 7919": "A0308",
+    "identity x20000": "A0401",
+    "FC-9999999999999999999": "A0402",
+    "identity x0": "A0108",
+    "identity,, identity": "A0107",
+    "FC -3": "A0106",
+    "add identity": "A0122",
+    "shortcut": "A0122",
+    "identity, @nowhere": "A0122",
+    "mul { identity; shortcut }": "A0122",
+    "add { identity; shortcut x2 }": "A0122",
+    "concat { identity; aux { FC-3 } }": "A0122",
+    "add { identity; FC-7919 hidden=no }": "A0310",
+    "mul { identity; flatten, FC-7919 hidden=no }": "A0310",
+    "concat { identity; flatten }": "A0311",
+    "add { flatten, FC-7919 hidden=no; shortcut }": "A0312",
+    "add {\n identity,\n identity\n}": "A0121",
+    "nothing(3)": "A0215",
+    "identity(3)": "A0216",
+    "told": "A0216",
+    "told(1, relu, 2)": "A0216",
+    "told(m=1)": "A0216",
+    "told(1, n=2)": "A0216",
+    "told(n=1, 2)": "A0216",
+    "told-3": "A0216",
+    "told(relu)": "A0206",
+    "told(0)": "A0207",
+    "told(1, act=nowhere)": "A0201",
+    "told(1, act={relu-3})": "A0203",
+    "if 1 { identity }": "A0206",
+    "if nowhere < 2 { identity }": "A0208",
+    "if in == 1 and in { identity }": "A0206",
+}
+"""Items for a map with one thing wrong, and its code."""
+BLOCKS = "block told(n, act=relu) { FC-n act }\n"
+CONTEXTS = {
+    "a row": "{}",
+    "a group": "wrong0: {{ {} }}",
+    "a repeat": "{{ {} }} x2",
+    "a group in a group": "wrong0: {{ wrong1: {{ identity, {{ {} }} }} x2 }}",
+    "a branch": "mul {{ identity; {{ {} }} }}",
+    "a sum in a group": "wrong0: {{ add {{ {{ {} }}; identity }} }}",
+    "a block": "block wrong0 {{ {} }}\nwrong0",
+    "a block in a block": "block wrong1 {{ wrong2: {{ wrong0 }} x2 }}\nblock wrong0 {{ {} }}\nwrong1",
+    "a choice": "if 1 == 1 {{ {} }}",
+    "another choice": "if 1 == 2 {{ identity }} else if 1 == 3 {{ identity }} else {{ {} }}",
+    "a head": "aux {{ {{ {} }}, FC-3 hidden=no }}",
+}
+STATEMENTS = {
+    "param wrong = 1\nparam wrong = 2": "A0209",
+    "param wrong-er = 1": "A0209",
+    'use "../nothing.arch"': "A0123",
+    "block relu { tanh }": "A0217",
+    "block wrong { tanh }\nblock wrong { tanh }": "A0217",
+    "block wrong(n, n) { FC-n }": "A0217",
+    "block wrong(in) { FC-3 }": "A0217",
+    "param wrong = 3\nblock shadow(wrong) { FC-wrong }": "A0217",
+    "block circle { { circle } x2 }\ncircle": "A0215",
+    "block there { concat { identity; back } }\nblock back { if 1 == 1 { there } }\nback": "A0215",
+    "hidden maxpool = relu": "A0118",
+    "expect params = 7x7": "A0119",
+    "expect weight-layers = 7919": "A0309",
+    "input 3": "A0114",
+    "aux-0 { FC-3 hidden=no }": "A0207",
+    "aux { }": "A0122",
+    "outputs { identity }": "A0122",
+    "outputs { wrong: FC-3 hidden=no }\nidentity": "A0122",
+}
+
+
+def refused(text: str) -> Refusal:
+    """What is said of a text that is wrong."""
+    found = answer(text)
+    assert isinstance(found, Refusal), text
+    return found
+
+
+def with_maps(seed: int) -> Structure:
+    """A file whose input is a map."""
+    file = structure(seed)
+    return file if len(file.input) == 3 else with_maps(seed + 100_000)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_one_broken_rule_is_its_own_error_wherever_it_stands(context: str) -> None:
+    """And nothing that follows is blamed as well."""
+    for number, (line, code) in enumerate(WRONG.items()):
+        wrong = BLOCKS + CONTEXTS[context].format(line)
+        for seed in range(2):
+            file = replace(with_maps(1000 * seed + number), extra=(wrong,))
+            assert {entry.code for entry in refused(file.text).diagnostics} == {code}, file.text
+        refusal = refused(f"input 8x8x3\nhidden = relu\n{wrong}\nidentity")
+        assert [entry.code for entry in refusal.diagnostics if entry.severity == "error"] == [code], (line, context)
+
+
+@pytest.mark.parametrize("line", STATEMENTS)
+def test_a_wrong_line_is_one_error(line: str) -> None:
+    for seed in range(10):
+        file = replace(with_maps(seed), extra=(line,))
+        assert {entry.code for entry in refused(file.text).diagnostics} == {STATEMENTS[line]}, file.text
+
+
+PIECES = [
+    *"{ } ( ) | , ; : # = - -> \n @ @name1 @name1.0 x2 x(n1) x(0) in (in//2) if else and not == 1 0 -1 A B-2".split(
+        " "
+    ),
+    *"add { concat { mul { aux { outputs { block shortcut name1: name_#: basic basic( unit1 act={relu}".split(),
+    "if in == 2 { ",
+    "} else { ",
+    "param c1 = 3\n",
+    "block basic { basic }\n",
+    "use 'x.arch'\n",
+]
+
+
+def mutated(text: str, dice: Random) -> str:
+    """A text with a few changes."""
+    for _ in range(dice.randint(1, 3)):
+        start = dice.randint(0, len(text))
+        end = min(len(text), start + dice.choice([0, 0, 1, 1, 2, 5, 20, 100]))
+        put = dice.choice([dice.choice(PIECES), dice.choice(PIECES), "", text[end : end + 40]])
+        text = text[:start] + put + text[end:]
+    return text
+
+
+@pytest.mark.parametrize("part", PARTS[:2])
+def test_changed_structures_compile_or_are_refused(part: int) -> None:
+    dice = Random(part)
+    for file in drawn(part, 100):
+        for _ in range(5):
+            answer(mutated(file.text, dice))
+
+
+def test_the_structures_are_worth_their_time() -> None:
+    """They hold everything that the notation has."""
+    files = list(drawn(0))
+    text = "\n".join(file.text for file in files)
+    for piece in (
+        "columns", "block", "(in//2)", "c=in", "act={", "act1 = {", "unit1", "add {", "mul {", "concat {", "shortcut",
+        " @name", ".name", "else", " and ", "not (", "x(n-1)", "_#:", "_#0:", '"name-', "aux", "outputs", "1x3", "same",
+        "unpool @", "tokens", "class-token", "soft-max", "hidden FC", "default", "-> ", "expect params", "groups=in",
+    ):  # fmt: skip
+        assert piece in text, piece
+    graphs = [graph for file in files for graph in graphs_of(file)]
+    kinds = {node.op.spelling for graph in graphs for node in graph.trained}
+    assert len(kinds) >= 45
+    assert sum(len(graph.trained) for graph in graphs) >= 12 * len(graphs)
+    assert {scope.kind for graph in graphs for scope in graph.scopes} == {"group", "merge", "block", "head"}
+    assert max(scope.path.count(".") for graph in graphs for scope in graph.scopes) >= 4

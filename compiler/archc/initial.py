@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from math import sqrt
 
 from archc.ir import Constant, Graph, Kernel, Node, RelativePositions, Uniform, Value
-from archc.ops import pointwise
+from archc.ops import norm, pointwise
 
 Nonlinearity = tuple[str, float | None]
 """A name that `torch.nn.init.calculate_gain` knows, and its parameter."""
@@ -38,6 +39,9 @@ def nonlinearities(graph: Graph) -> dict[str, Nonlinearity]:
     Where a value goes several ways, all of them are followed, and the activation that comes first in
     the network counts: a convolution at the end of a residual branch meets the ReLU after the sum, as
     in He et al. (2016). Heads are asked last, so that a head changes nothing on the main path.
+
+    A normalisation right after a layer undoes whatever scale it begins with, so such a layer begins as
+    most layers of the network do.
     """
     order = [*graph.nodes, *(node for head in graph.heads for node in head.nodes)]
     meets: dict[Value, tuple[int, Nonlinearity]] = {}
@@ -50,7 +54,19 @@ def nonlinearities(graph: Graph) -> dict[str, Nonlinearity]:
             if value not in meets or found[0] < meets[value][0]:
                 meets[value] = found
     never = len(order), LINEAR
-    return {node.name: meets.get(node.output, never)[1] for node in graph.trained if node.op.weighted}
+    found_for = {node.name: meets.get(node.output, never)[1] for node in graph.trained if node.op.weighted}
+    usual = max(Counter(found_for.values()).items(), key=lambda entry: entry[1], default=(LINEAR, 0))[0]
+    return found_for | dict.fromkeys(_normalised(graph), usual)
+
+
+def _normalised(graph: Graph) -> list[str]:
+    """The weight layers whose output nothing but normalisations reads."""
+    read: dict[Value, bool] = {}
+    for node in graph.trained:
+        undoes = isinstance(node.op, norm.Norm) and not isinstance(node.op, norm.LRN | norm.GRN)
+        for value in node.inputs:
+            read[value] = read.get(value, True) and undoes
+    return [node.name for node in graph.trained if node.op.weighted and read.get(node.output, False)]
 
 
 def _met(node: Node, place: int, meets: Mapping[Value, tuple[int, Nonlinearity]]) -> tuple[int, Nonlinearity] | None:

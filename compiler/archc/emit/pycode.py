@@ -151,10 +151,14 @@ def layout(code: Code, depth: int, lead: str = "", tail: str = "", comment: str 
         yield margin + line
         return
     inside = list(_inside(code, depth + 1))
+    if remark and any(line.endswith(remark) for line in inside):
+        remark = ""
+    elif remark and not fits(code.close + tail, depth, comment):
+        yield margin + remark.lstrip()
+        remark = ""
     yield margin + lead + code.open
     yield from inside
-    said = any(line.endswith(remark) for line in inside)
-    yield margin + code.close + tail + ("" if said else remark)
+    yield margin + code.close + tail + remark
 
 
 def _inside(code: Brackets, depth: int) -> Iterator[str]:

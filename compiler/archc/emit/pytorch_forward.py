@@ -43,9 +43,14 @@ def write_statements(
     end, others = ends[0], ends[1:]
     uses = _uses(moves, ends)
     wishes = {value: name for value, (_, name) in zip(others, kept, strict=True) if value is not end}
-    naming = _Naming(moves, uses, _inlined(moves, uses, out.depth), wishes)
+    splits = _splits(moves)
+    naming = _Naming(moves, uses, _inlined(moves, uses, out.depth) - splits.keys(), wishes)
     for move in moves:
         if move in naming.inlined:
+            continue
+        if move in splits:
+            if move is splits[move][0]:
+                _write_split(out, splits[move], naming)
             continue
         code = naming.expression(move)
         if move is end and move is moves[-1] and not kept:
@@ -54,6 +59,32 @@ def write_statements(
         variable = f"{target}, {move.switches}" if move.switches else target
         out.expression(f"{variable} = ", code, comment=move.comment)
     return Result(Py(naming.variables[end]), "", tuple(Py(naming.variables[value]) for value in others))
+
+
+def _splits(moves: Sequence[Move]) -> dict[Move, list[Move]]:
+    """The slices of one value that are all of it, in the order of its channels; by each of them."""
+    slices: dict[tuple[Move | None, int], list[Move]] = {}
+    for move in moves:
+        if move.node is not None and isinstance(move.node.op, layout.Part) and not move.call:
+            slices.setdefault((move.sources[0], move.node.op.of), []).append(move)
+    found: dict[Move, list[Move]] = {}
+    for (_, of), parts in slices.items():
+        ends = [f"x.chunk({of}, dim={axis})[{number}]" for number in range(of) for axis in (1, 2)]
+        written = [flat(move.write([Py("x")])) for move in parts]
+        if len(parts) == len(set(written)) == of > 1 and all(text in ends for text in written) and _sorted(written):
+            found.update(dict.fromkeys(parts, parts))
+    return found
+
+
+def _sorted(texts: list[str]) -> bool:
+    return texts == sorted(texts, key=lambda text: int(text.rpartition("[")[2].rstrip("]")))
+
+
+def _write_split(out: Writer, parts: list[Move], naming: _Naming) -> None:
+    """Write `branch1, branch2 = x.chunk(2, dim=1)`."""
+    code = flat(naming.expression(parts[0])).rpartition("[")[0]
+    names = [naming.assign(part, at=parts[0]) for part in parts]
+    out.expression(f"{', '.join(names)} = ", Py(code), comment=parts[0].comment)
 
 
 def _uses(moves: Sequence[Move], ends: Sequence[Move | None]) -> Uses:
@@ -125,7 +156,10 @@ def _inlined(moves: Sequence[Move], uses: Uses, depth: int) -> set[Move]:
             continue
         branches = [source for source in merge.sources if source is not None and uses[source] == [merge]]
         short = [move for move in branches if _short(move)]
-        values = [source.write([Py("branch1")]) if source in short else Py("branch1") for source in merge.sources]
+        values = [
+            source.write([_likely(source.sources[0], uses)]) if source in short else _likely(source, uses)
+            for source in merge.sources
+        ]
         if isinstance(merge.merge, Concat):
             # A list has a line for each branch, if need be: all branches stand in it, or the mere slices.
             ready = [move for move in short if _held(move.sources[0], uses)]
@@ -136,11 +170,19 @@ def _inlined(moves: Sequence[Move], uses: Uses, depth: int) -> set[Move]:
         calls = [move for move in short if move.call]
         ready = [move for move in short if move.call or _held(move.sources[0], uses)]
         for some in (ready, calls):
-            values = [source.write([Py("out")]) if source in some else Py("out") for source in merge.sources]
+            values = [
+                source.write([_likely(source.sources[0], uses)]) if source in some else _likely(source, uses)
+                for source in merge.sources
+            ]
             if fits(f"return {flat(merge.write(values))}", depth, merge.comment):
                 found.update(some)
                 break
     return found
+
+
+def _likely(value: Move | None, uses: Uses) -> Py:
+    """A variable as long as the one that a value will be in, or a little longer."""
+    return Py(value.label) if value is not None and _named(value, uses) else Py("branch1")
 
 
 def _short(move: Move) -> bool:
@@ -199,10 +241,11 @@ class _Naming:
         ]
         return move.write(values)
 
-    def assign(self, move: Move) -> str:
-        """The variable that a move's value goes into."""
+    def assign(self, move: Move, at: Move | None = None) -> str:
+        """The variable that a move's value goes into, at its own place or with another move."""
         wish = self._wish(move)
-        busy = {name for value, name in self.variables.items() if value is not move and self._needed(value, after=move)}
+        after = at or move
+        busy = {name for value, name in self.variables.items() if value is not move and self._needed(value, after)}
         name = wish if wish not in busy else "out" if wish == "x" and "out" not in busy else unused(wish, busy)
         self.variables = {value: each for value, each in self.variables.items() if each != name}
         self.variables[move] = name

@@ -105,12 +105,8 @@ def _perhaps(write: Write, flag: str, instead: int) -> Write:
 
 def _hoisted(frame: Frame, slot: Slot) -> bool:
     """Whether `forward` flattens a map before it calls a fully connected layer, or the group that begins with one."""
-    found = set()
-    for inner in slot.inners:
-        if inner is not None:
-            nodes = [inner] if isinstance(inner, Node) else list(inner.nodes())
-            own = frame.plan.form(inner) == "sequence" if not isinstance(inner, Node) else True
-            found.add(own and any(node.name in frame.plan.flattened for node in nodes))
+    names = [inner.name if isinstance(inner, Node) else inner.path for inner in slot.inners if inner is not None]
+    found = {name in frame.plan.hoisted for name in names}
     if len(found) > 1:
         raise Unlike("a map is flattened in some instances only")
     return found == {True}

@@ -221,16 +221,21 @@ class Plan:
 
     @cached_property
     def flattened(self) -> frozenset[str]:
-        """The fully connected layers whose map `forward` flattens before it calls their group."""
-        return frozenset(name for group in self.frames() for name in self._flattened(group))
+        """The fully connected layers whose map `forward` flattens before it calls them, or their group."""
+        return frozenset(self.hoisted.values())
 
-    def _flattened(self, group: Group) -> Iterator[str]:
+    @cached_property
+    def hoisted(self) -> dict[str, str]:
+        """The layers and groups before which `forward` flattens a map, with the layers that it is for."""
+        return dict(pair for group in self.frames() for pair in self._hoisted(group))
+
+    def _hoisted(self, group: Group) -> Iterator[tuple[str, str]]:
         for inner in self.steps(group):
             if isinstance(inner, Group) and (self.form(inner) != "sequence" or inner.kind == "head"):
                 continue
             first = self._first(inner)
             if first is not None and isinstance(first.op, dense.FC) and len(first.x) > 1:
-                yield first.name
+                yield (inner.path if isinstance(inner, Group) else inner.name), first.name
 
     def _first(self, inner: Inner) -> Node | None:
         """The first layer of a chain that is not alike to all shapes; None where a class comes before it."""
