@@ -26,9 +26,11 @@ class Branching(Placing):
                     return way.then.rows
             except OpError as error:
                 self.complaints.blame(error, way.condition)
+                self.labels.vague = True
                 self.flow = None
                 return ()
             except Unknown:
+                self.labels.vague = True
                 return ()
             way = way.otherwise
         return way.rows if way is not None else ()
@@ -164,6 +166,7 @@ class Branching(Placing):
         if self.inside:
             remedy = "move it to the network's own lines"
             self.complaints.say("A0122", "`aux` stands inside braces or a block", item, remedy)
+            self.flow = None
             return
         weight = 1.0
         if aux.weight is not None:
@@ -191,6 +194,7 @@ class Branching(Placing):
             self.complaints.say(
                 "A0122", "`outputs` stands inside braces or a block", outputs, "end the network with it"
             )
+            self.flow = None
             return
         start, outer = self.flow, self.body
         outer.entries.append(None)

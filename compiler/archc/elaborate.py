@@ -115,7 +115,7 @@ class _Naming:
         """Hold a graph whose every shape is known against the file's expectations."""
         if self.header.input is None or self.layout.end is None or self.sheet.file.broken:
             return
-        if not graph.nodes:
+        if not graph.nodes and not self.complaints.found:
             self.complaints.say(
                 "A0101", "a network without layers", self.complaints.start(), "write layers after `input`"
             )

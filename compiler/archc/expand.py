@@ -51,12 +51,13 @@ class _Expansion(Branching):
             return
         self.depth += 1
         for row in rows:
+            too_late = self.ended
             for item in self.sheet.pick(row).items:
                 if not isinstance(item.body, Group | Fetch):
                     self.fresh = False
                 self._item(item)
                 self.fresh = False
-            if row.size is not None:
+            if row.size is not None and not too_late:
                 self._check_size(row)
         self.depth -= 1
 

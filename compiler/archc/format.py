@@ -377,6 +377,8 @@ def _implied_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
         if any(texts != columns[0] for texts in columns):
             raise _unsayable(file, place, "its columns imply different layers")
         item = repeated.get(place)
+        if item is not None and item.label is not None:
+            raise _unsayable(file, place, "the turns have one label, and imply different layers")
         if item is None or any(text != before[0] for text in before) or len(item.layers) > 1:
             raise _unsayable(file, place, "its turns imply different layers")
         layer = file.source.text[place[0] : place[1]]

@@ -88,7 +88,10 @@ def _refuse_second_activation(leaf: Leaf, after: list[Leaf], complaints: Complai
 
 def _says_so(leaf: Leaf) -> bool:
     """Whether a layer itself says that it is hidden, so that nobody has to guess."""
-    return leaf.layer is not None and says_hidden(leaf.layer) is True
+    try:
+        return leaf.layer is not None and says_hidden(leaf.layer) is True
+    except BindError:
+        return True  # what it says makes no sense, which was said already
 
 
 def _is_hidden(leaf: Leaf, body: Body, place: int, layout: Layout, complaints: Complaints) -> bool:

@@ -23,6 +23,10 @@ class Labels:
     inside: dict[str, Labels | None] = field(default_factory=dict)
     """The labels within a labelled group; None for a block, whose inside is its own."""
 
+    closed: bool = False
+    """Whether these are the braces of a block or a head, which sees nothing outside."""
+    vague: bool = False
+    """Whether there may be more labels than are known, in an `if` that could not be decided."""
     heads: set[str] = field(default_factory=set)
     """Side heads, of which nothing goes on."""
 
@@ -38,6 +42,11 @@ class Labels:
 
     def knows(self, path: str) -> bool:
         """Whether a path means something, known or not."""
+        place: Labels | None = self
+        while place is not None:
+            if place.vague:
+                return True
+            place = place.outer
         return self._holder(path) is not None
 
     def _holder(self, path: str) -> Labels | None:
@@ -52,12 +61,14 @@ class Labels:
             place = place.outer
         return None
 
-    def explain(self, path: str, *, apart: bool) -> tuple[str, str]:
+    def explain(self, path: str) -> tuple[str, str]:
         """Why a path means nothing, and what to do."""
         first, dot, _ = path.partition(".")
         place: Labels | None = self
         known: list[str] = []
+        closed = False
         while place is not None:
+            closed = place.closed
             if dot and first in place.ends and place.inside.get(first) is None:
                 return f"`{first}` has no labels inside that can be seen", "the inside of a block is its own"
             if first in place.heads:
@@ -75,6 +86,6 @@ class Labels:
                 f"write `@{within[-1]}` for the one in these braces",
             )
         remedy = did_you_mean(path, known) or "write a label such as `pool1: maxpool` before it"
-        if not known and apart:
+        if not known and closed:
             remedy = "inside a block or a head only its own labels can be seen: it has one input"
         return f"no layer before this is labelled `{path[:40]}`", remedy

@@ -131,9 +131,14 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
         open_braces = braces_then.copy()
         end = _end_of_call(text, at) if parentheses else _end_of_line(text, at)
         parentheses = 0
-        parser.feed_token(Token("HEAD", "?", begins, end_pos=begins + 1))
-        for brace in re.finditer(r"[{}]", re.sub(r"#[^\r\n]*", lambda found: " " * len(found[0]), text[begins:end])):
-            _feed_brace(parser, brace[0], begins + brace.start(), open_braces)
+        skipped = re.sub(r"#[^\r\n]*", lambda found: " " * len(found[0]), text[begins:end])
+        try:
+            parser.feed_token(Token("HEAD", "?", begins, end_pos=begins + 1))
+            for brace in re.finditer(r"[{}]", skipped):
+                _feed_brace(parser, brace[0], begins + brace.start(), open_braces)
+        except UnexpectedToken:
+            # The braces of the line make no sense together; what follows would be guesswork.
+            return (), tuple(problems)
         lines.char_pos = end
         fresh, begins, braces_then = parser.parser_state.copy(deepcopy_values=False), end, open_braces.copy()
         if len(problems) >= MOST_SHOWN:

@@ -230,7 +230,7 @@ class Placing(Walk):
         return Reference("", leaf.op, leaf.x, leaf.y)
 
     def _unknown_label(self, at: Word) -> BindError:
-        message, remedy = self.labels.explain(at.text, apart=self.inside > 0)
+        message, remedy = self.labels.explain(at.text)
         return BindError(OpError("A0208", message, remedy), at)
 
 

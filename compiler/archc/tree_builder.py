@@ -61,6 +61,13 @@ class _Times(NamedTuple):
     end: int
 
 
+class _Computed(NamedTuple):
+    """An argument in parentheses, on its way into the layer."""
+
+    value: Expression
+    end: int
+
+
 class _Call(NamedTuple):
     """The arguments of a block, on their way into the layer."""
 
@@ -202,7 +209,7 @@ class TreeBuilder(Transformer[Token, Any]):
             case Token() as token:
                 return _Times(Word(str(token[1:]), _start(token), _end(token)), _end(token))
             case expression:
-                return _Times(expression, expression.end + 1)
+                return _Times(expression, _end(parts[1]))
 
     def layer(self, parts: list[Any]) -> Layer:
         head = parts[0]
@@ -223,7 +230,7 @@ class TreeBuilder(Transformer[Token, Any]):
                 case Token():
                     stride = self._tail(part, words, stride)
                 case _:
-                    stride = self._computed(part, words, stride)
+                    stride = self._computed(part.value, words, stride)
             end = part.end_pos if isinstance(part, Token) else part.end
         return Layer(tuple(words), stride, tuple(options), at, start, end)
 
@@ -241,15 +248,16 @@ class TreeBuilder(Transformer[Token, Any]):
             words += _words(str(name[1:]), _start(token) + 1)
         return Word(over, _end(token) - len(over), _end(token)) if slash else stride
 
-    def computed(self, parts: list[Any]) -> Expression:
-        return parts[1]  # type: ignore[no-any-return]
+    def computed(self, parts: list[Any]) -> _Computed:
+        _, value, closing = parts
+        return _Computed(value, _end(closing))
 
     def option(self, parts: list[Any]) -> Option:
         token, computed = parts
         key, _, text = token.partition("=")
         name = Word(key, token.start_pos, token.start_pos + len(key))
         if computed is not None:
-            return Option(name, computed, token.start_pos, computed.end)
+            return Option(name, computed.value, token.start_pos, computed.end)
         return Option(name, Word(text, token.end_pos - len(text), token.end_pos), token.start_pos, token.end_pos)
 
     def call(self, parts: list[Any]) -> _Call:

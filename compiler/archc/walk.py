@@ -109,7 +109,7 @@ class Walk:
         """A part with names of its own; `visible` ones can be looked into from outside."""
         outside = self.labels, self.numbered
         self.layout.steps.append(enter)
-        self.labels, self.numbered = Labels(self.labels if visible else None), enter.numbers
+        self.labels, self.numbered = Labels(self.labels if visible else None, closed=not visible), enter.numbers
         self.inside += 1
         yield
         self.inside -= 1

@@ -26,6 +26,20 @@ IMPRECISE = 1e-3
 """Rounding beyond this leaves nothing to compare."""
 DECIDED = 0.5
 """A largest probability above this says more of the size of the logits than of the network; of two, above 0.9."""
+_APART = 100 * TOLERANCE
+"""How much the outputs of two inputs must differ for the comparison to say something."""
+_SMALLEST, _LARGEST = -22, 8
+"""Inputs, and what is added to values on the way, are scaled by powers of ten within these, until the outputs vary.
+
+At inference and before it is trained, every block of a residual network doubles the variance or more:
+the sums of fifty of them are some 2²⁵ times as large as the input, and soft-max gives 0 and 1 alone.
+Other activations than rectifiers make values smaller from layer to layer instead.
+"""
+_CONSTANT = "they are constant"
+_ADDED = 0.2
+"""Biases, means and the like lie between −0.2 and 0.2 in the second comparison."""
+_FACTORS = (0.5, 1.5)
+"""Variances and factors lie in this range in the second comparison."""
 
 if TYPE_CHECKING:
     Small = Mapping[str, NDArray[np.float32]]
