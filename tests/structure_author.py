@@ -261,13 +261,19 @@ class Author:
         return tuple(self.keeping(place) for _ in range(self.pick(1, 1, 2)))
 
     def switches(self, place: Place) -> list[str]:
-        """The labels of poolings that led from any shape to the one here."""
+        """The labels of poolings that led to the shape here, with windows side by side.
+
+        Through overlapping ones two values may go back to one place, and which of them wins is anybody's guess.
+        """
         visible = _visible(place)
         return [
             path
             for path in _paths(visible)
             if all(
-                (pool := labels[path].maker) is not None and pool.kind == "maxpool" and pool.y == shape
+                (pool := labels[path].maker) is not None
+                and pool.written.kind == "maxpool"
+                and not pool.written.numbers
+                and pool.y == shape
                 for labels, shape in zip(visible, place.shapes, strict=True)
             )
         ]
@@ -418,7 +424,7 @@ class Author:
         """A labelled pooling, perhaps within a group, and the unpooling through its switches."""
         self.count += 1
         label = f"name{self.count}"
-        pool = Item((self.pick(Layer("maxpool"), Layer("maxpool", (3,), 2, (("pad", 1),))),), label)
+        pool = Item((Layer("maxpool"),), label)
         between = Item((self.keeping(place),))
         if self.chance(2):
             pool = Item(Group((Row(((pool, between),)),)), f"{label}_group")

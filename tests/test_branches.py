@@ -466,10 +466,10 @@ def test_tensors_of_heads_are_listed() -> None:
     assert "128 tensors" in text.splitlines()[-1]
 
 
-def test_what_is_normalised_at_once_begins_as_most_layers_do() -> None:
+def test_what_is_normalised_at_once_begins_as_before_a_rectifier() -> None:
     """The scale of what a normalisation is given makes no difference; LRN and GRN do not take it away."""
     text = "input 8x8x4\nconv-3-8 bn relu, conv-3-8 relu x3, conv-3-8 bn, conv-1-8 bn tanh, conv-1-8 grn, FC-3"
     (only,) = compile_source(Source("net.arch", "hidden = none\n" + text))
     met = nonlinearities(only.graph)
-    rectified = dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5", "conv6"), ("relu", None))
-    assert met == {**rectified, "conv7": LINEAR, "fc1": LINEAR}
+    rectified = dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5"), ("relu", None))
+    assert met == {**rectified, "conv6": ("tanh", None), "conv7": LINEAR, "fc1": LINEAR}

@@ -369,6 +369,7 @@ def ruff(folder: Path, *arguments: str) -> str:
     [
         ("resnet.arch", "50", 110),
         ("densenet.arch", "121", 120),
+        ("torchvision/densenet.arch", "121", 120),
         ("googlenet.arch", "", 140),
         ("vgg_e.arch", "", 70),
         ("torchvision/mobilenet_v2.arch", "", 110),

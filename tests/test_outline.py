@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 import woven
+from archc.compile import compile_source
 from archc.cost.analyse import analyse
+from archc.cost.explain import explain
 from archc.cost.outline import Closed, Opening, Outline, Row, spelled
 from archc.cost.summary import render
 from archc.cost.table import cells_wide
@@ -18,6 +20,7 @@ from archc.ops.merge import Add, Concat, Mul
 from archc.ops.norm import BatchNorm
 from archc.ops.pointwise import Relu, Sigmoid
 from archc.ops.pool import GlobalAvgPool, MaxPool
+from archc.source import Source
 from archc.tree import Layer, Quoted, Word
 from woven import Weaver, conv
 
@@ -272,3 +275,8 @@ def test_narrow_tables_stay_within_the_page(width: int, depth: int) -> None:
 def test_a_head_without_a_scope_of_its_own_is_shown() -> None:
     graph = replace(woven.two_headed(), scopes=())
     assert "aux: from conv1, in training only, its loss times 0.5" in render(analyse(graph))
+
+
+def test_a_part_that_holds_no_layers_is_explained_as_one() -> None:
+    (only,) = compile_source(Source("net.arch", "param n = 1\ninput 8\nnothing: tanh x(n-1), relu"))
+    assert explain(only.graph, "nothing") == "nothing holds no layers here: what arrives is passed on.\n"

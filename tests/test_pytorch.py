@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+import attention_oracle
 from archc import initial
 from archc.emit.pycode import Brackets, Item, Py, call, prose, quoted, repeated
 from archc.emit.pycode import Writer as PyWriter
 from archc.emit.pytorch import class_name, emit
 from archc.ir import Constant, Graph, Node, Op, Scope, Shape, Value, chain
-from archc.ops import OPS, conv, dense, layout, norm, pool, random, resize
+from archc.ops import OPS, attention, conv, dense, layout, norm, pool, random, resize, sequence
 from archc.ops import pointwise as pw
 from archc.ops.declare import Reference
 
@@ -85,6 +86,16 @@ def check_against_graph(graph: Graph, model: nn.Module) -> None:
     assert trainable == sum(node.params for node in graph.nodes)
     y = model.to("meta").eval()(torch.empty(2, *graph.input.shape, device="meta"))
     assert tuple(y.shape) == (2, *graph.output.shape)
+
+
+def per_channel(tensor: Tensor) -> Tensor:
+    """One number for each channel of a map, as it meets a batch."""
+    return tensor[:, None, None]
+
+
+def lengths(x: Tensor) -> Tensor:
+    """The length of each channel of a map, as a vector."""
+    return x.square().sum((2, 3), keepdim=True).sqrt()
 
 
 P = 2, 2
@@ -155,7 +166,62 @@ CASES: dict[str, tuple[Shape, Op]] = {
     "part": ((6, 4, 5), layout.Part(2, of=3)),
     "scale": ((6, 4, 5), layout.Scale(init=0.01)),
     "scale-vector": ((6,), layout.Scale()),
+    "channel-avgpool": ((6, 4, 5), pool.ChannelAvgPool(3)),
+    "channel-maxpool": ((4, 6), pool.ChannelMaxPool()),
+    "resize": ((3, 4, 5), resize.Resize((7, 3), "bilinear")),
+    "padding": ((3, 4, 5), resize.Padding((1, 2), (0, 3))),
+    "padding-reflect": ((3, 4, 5), resize.Padding((1, 2), mode="reflect")),
+    "instancenorm": ((3, 4, 5), norm.InstanceNorm(0.01, affine=True)),
+    "grn": ((3, 4, 5), norm.GRN()),
+    "l2norm": ((3, 4, 5), norm.L2Norm()),
+    "channel-dropout": ((3, 4, 5), random.ChannelDropout(0.3)),
+    "stochastic-depth": ((3, 4, 5), random.StochasticDepth(0.3)),
+    "slice": ((6, 4, 5), layout.Slice(2, after=3)),
+    "multiply": ((3, 4, 5), layout.Multiply(0.5, plus=2.0)),
+    "offset": ((6, 4, 5), layout.Offset(init=0.5)),
+    "tokens": ((3, 4, 5), sequence.Tokens()),
+    "map": ((20, 3), sequence.ToMap((4, 5))),
+    "transpose": ((4, 6), sequence.Transpose()),
+    "class-token": ((4, 6), sequence.ClassToken()),
+    "positions": ((4, 6), sequence.Positions()),
+    "token": ((4, 6), sequence.Token(2)),
+    "attention": ((4, 6), attention.Attention(2)),
+    "attention-map": ((6, 3, 4), attention.Attention(3, bias=False)),
+    "window-attention": ((4, 7, 6), attention.WindowAttention(2, (3, 4), (1, 2))),
 }
+DEFINED: dict[str, Callable[[Tensor, dict[str, Tensor]], Tensor]] = {
+    "channel-avgpool": lambda x, w: nn.AvgPool3d((3, 1, 1))(x),
+    "channel-maxpool": lambda x, w: nn.MaxPool1d(6)(x),
+    "resize": lambda x, w: nn.Upsample((7, 3), mode="bilinear")(x),
+    "padding": lambda x, w: nn.ZeroPad2d((2, 3, 1, 0))(x),
+    "padding-reflect": lambda x, w: nn.ReflectionPad2d((2, 2, 1, 1))(x),
+    "instancenorm": lambda x, w: (
+        nn.GroupNorm(3, 3, 0.01).requires_grad_(False)(x) * per_channel(w["weight"]) + per_channel(w["bias"])
+    ),
+    "grn": lambda x, w: (
+        x
+        + per_channel(w["bias"])
+        + per_channel(w["weight"]) * x * (lengths(x) / (lengths(x).sum(1, keepdim=True) / 3 + 1e-6))
+    ),
+    "l2norm": lambda x, w: x / x.square().sum(1, keepdim=True).sqrt(),
+    "channel-dropout": lambda x, w: x,
+    "stochastic-depth": lambda x, w: x,
+    "slice": lambda x, w: x.split((3, 2, 1), 1)[1],
+    "multiply": lambda x, w: x / 2 + 2,
+    "offset": lambda x, w: x + w[""].broadcast_to(x.shape),
+    "tokens": lambda x, w: x.permute(0, 2, 3, 1).reshape(-1, 20, 3),
+    "map": lambda x, w: x.reshape(-1, 4, 5, 3).permute(0, 3, 1, 2),
+    "transpose": lambda x, w: x.permute(0, 2, 1),
+    "class-token": lambda x, w: torch.stack([w[""][0, 0].expand(len(x), -1), *x.unbind(1)], 1),
+    "positions": lambda x, w: torch.stack([example + w[""][0] for example in x]),
+    "token": lambda x, w: x.unbind(1)[1],
+    "attention": lambda x, w: attention_oracle.attention(attention.Attention(2), x, w),
+    "attention-map": lambda x, w: attention_oracle.attention(attention.Attention(3, bias=False), x, w),
+    "window-attention": lambda x, w: attention_oracle.window_attention(
+        attention.WindowAttention(2, (3, 4), (1, 2)), x, w
+    ),
+}
+"""What a case is to compute of a batch and of its tensors, by their names in the layer."""
 
 
 def switches(inside: bool) -> Graph:
@@ -267,10 +333,21 @@ def test_names_shapes_and_parameters(name: str, load: Load) -> None:
 def test_alone_and_in_a_group_it_is_the_same(name: str, load: Load) -> None:
     shape, _ = CASES[name]
     alone, grouped = load(SAMPLES[f"top-{name}"]).eval(), load(SAMPLES[f"in-{name}"]).eval()
-    state = {key.replace("layer.", "g.1."): value for key, value in random_weights(alone).state_dict().items()}
+    state = {f"g.1{key.removeprefix('layer')}": value for key, value in random_weights(alone).state_dict().items()}
     grouped.load_state_dict(state)
     x = torch.randn(2, *shape)
     assert torch.equal(alone(x), grouped(x))
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_it_computes_what_it_is_defined_as(name: str, load: Load) -> None:
+    shape, _ = CASES[name]
+    x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(5))
+    for sample, path in ((f"top-{name}", "layer"), (f"in-{name}", "g.1")):
+        model = random_weights(load(SAMPLES[sample]))
+        tensors = {key.removeprefix(path).lstrip("."): tensor for key, tensor in model.state_dict().items()}
+        with torch.no_grad():
+            torch.testing.assert_close(model(x), DEFINED[name](x, tensors))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -274,15 +275,27 @@ def check_values(file: Structure, folder: Path) -> None:
         for y, found in zip(answers if isinstance(answers, tuple) else (answers,), inferred, strict=True):
             assert torch.isfinite(y).all(), file.text
             assert y.shape == found.shape
-            assert np.linalg.norm(found - y.numpy()) <= 1e-5 * np.linalg.norm(y.numpy()), file.text
+            # In float32, of values that may cancel each other out: 1e-5 of the norm, and a millionth of 1 for each.
+            allowed = 1e-5 * np.linalg.norm(y.numpy()) + 1e-6 * np.sqrt(found.size)
+            assert np.linalg.norm(found - y.numpy()) <= allowed, file.text
         model = onnx.load(built.model, load_external_data=False)
         onnx.checker.check_model(str(built.model))
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_onnx_runtime_computes_what_pytorch_does(seed: int, tmp_path: Path) -> None:
-    check_values(structure(seed), tmp_path)
+def is_even(file: Structure) -> bool:
+    """Whether a map may be one number everywhere but for rounding, as `ln` makes one of a single channel.
+
+    Which of equal values a pooling chose is anybody's guess, and unpooling shows it.
+    """
+    return "unpool @" in file.text and re.search(r"\b(ln|upsample)\b", file.text) is not None
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_onnx_runtime_computes_what_pytorch_does(part: int, tmp_path: Path) -> None:
+    for number, file in enumerate(drawn(part, 75)):
+        if not is_even(file):
+            check_values(file, tmp_path / str(number))
 
 
 # Other views, and other layouts ----------------------------------------------------------------------
@@ -453,11 +466,11 @@ STATEMENTS = {
 }
 
 
-def refused(text: str) -> Refusal:
-    """What is said of a text that is wrong."""
+def errors(text: str) -> list[str]:
+    """The codes of what is said of a text that is wrong."""
     found = answer(text)
     assert isinstance(found, Refusal), text
-    return found
+    return [entry.code for entry in found.diagnostics if entry.severity == "error"]
 
 
 def with_maps(seed: int) -> Structure:
@@ -473,16 +486,15 @@ def test_one_broken_rule_is_its_own_error_wherever_it_stands(context: str) -> No
         wrong = BLOCKS + CONTEXTS[context].format(line)
         for seed in range(2):
             file = replace(with_maps(1000 * seed + number), extra=(wrong,))
-            assert {entry.code for entry in refused(file.text).diagnostics} == {code}, file.text
-        refusal = refused(f"input 8x8x3\nhidden = relu\n{wrong}\nidentity")
-        assert [entry.code for entry in refusal.diagnostics if entry.severity == "error"] == [code], (line, context)
+            assert {*errors(file.text)} == {code}, file.text
+        assert errors(f"input 8x8x3\nhidden = relu\n{wrong}\nidentity") == [code], (line, context)
 
 
 @pytest.mark.parametrize("line", STATEMENTS)
 def test_a_wrong_line_is_one_error(line: str) -> None:
     for seed in range(10):
         file = replace(with_maps(seed), extra=(line,))
-        assert {entry.code for entry in refused(file.text).diagnostics} == {STATEMENTS[line]}, file.text
+        assert {*errors(file.text)} == {STATEMENTS[line]}, file.text
 
 
 PIECES = [

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from archc.bind import BindError, name_layer
+from archc.bind import BindError, layer_text, name_layer
 from archc.characters import SAME_AS, comment_start
 from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import Graph
@@ -50,7 +50,7 @@ def format_file(file: File) -> str:
 
 def write_out(file: File, graphs: tuple[Graph, ...]) -> str:
     """The text of a file with every implied layer written, unformatted; raises Refusal where it cannot be."""
-    edits = [*_implied_edits(file, graphs), *_hidden_edits(file, graphs)]
+    edits = [*_implied_edits(file, graphs), *_hidden_edits(file)]
     return _respelled(file.source.text, edits)
 
 
@@ -392,22 +392,16 @@ def _unsayable(file: File, place: tuple[int, int], reason: str) -> Refusal:
     return Refusal([Diagnostic("A0213", message, span, help="write the layers out in the file by hand first")])
 
 
-def _hidden_edits(file: File, graphs: tuple[Graph, ...]) -> Iterator[Edit]:
-    """The `hidden` lines go; `hidden = none` stays where bare layers are meant to be bare."""
+def _hidden_edits(file: File) -> Iterator[Edit]:
+    """The `hidden` lines go; where one of them is `none`, that stays, and the bare layers with it."""
     lines = [statement for statement in file.statements if isinstance(statement, Hidden)]
-    bare = any(_has_bare_layers(graph) for graph in graphs)
+    bare = any([layer_text(layer) for layer in cell] == ["none"] for line in lines for cell in line.cells)
     for index, line in enumerate(lines):
         start, end = _whole_line(file.source.text, line.start)
         if bare and index == 0:
             yield start, _end_of_code(file.source.text, start, end), "hidden = none"
         else:
             yield start, end, ""
-
-
-def _has_bare_layers(graph: Graph) -> bool:
-    followed = {value for node in graph.trained if node.op.follows for value in node.inputs}
-    weighted = [node for node in graph.nodes if node.op.weighted]
-    return any(node.output not in followed for node in weighted[:-1])
 
 
 def _whole_line(text: str, at: int) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from math import sqrt
 
@@ -13,6 +12,7 @@ Nonlinearity = tuple[str, float | None]
 """A name that `torch.nn.init.calculate_gain` knows, and its parameter."""
 
 LINEAR: Nonlinearity = ("linear", None)
+RECTIFIED: Nonlinearity = ("relu", None)
 _BY_OP: dict[type, Nonlinearity] = {
     pointwise.Tanh: ("tanh", None),
     pointwise.Selu: ("selu", None),
@@ -27,7 +27,7 @@ _BY_OP: dict[type, Nonlinearity] = {
             pointwise.HardSwish,
             pointwise.Softplus,
         ),
-        ("relu", None),
+        RECTIFIED,
     ),
 }
 
@@ -40,8 +40,8 @@ def nonlinearities(graph: Graph) -> dict[str, Nonlinearity]:
     the network counts: a convolution at the end of a residual branch meets the ReLU after the sum, as
     in He et al. (2016). Heads are asked last, so that a head changes nothing on the main path.
 
-    A normalisation right after a layer undoes whatever scale it begins with, so such a layer begins as
-    most layers of the network do.
+    A normalisation right after a layer undoes whatever scale it begins with, so one that meets no
+    activation begins as those before a rectifier do.
     """
     order = [*graph.nodes, *(node for head in graph.heads for node in head.nodes)]
     meets: dict[Value, tuple[int, Nonlinearity]] = {}
@@ -55,8 +55,7 @@ def nonlinearities(graph: Graph) -> dict[str, Nonlinearity]:
                 meets[value] = found
     never = len(order), LINEAR
     found_for = {node.name: meets.get(node.output, never)[1] for node in graph.trained if node.op.weighted}
-    usual = max(Counter(found_for.values()).items(), key=lambda entry: entry[1], default=(LINEAR, 0))[0]
-    return found_for | dict.fromkeys(_normalised(graph), usual)
+    return found_for | {name: RECTIFIED for name in _normalised(graph) if found_for[name] == LINEAR}
 
 
 def _normalised(graph: Graph) -> list[str]:

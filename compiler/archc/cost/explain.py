@@ -35,6 +35,8 @@ def explain(graph: Graph, name: str = "") -> str:
     """
     chosen = [node for node in graph.trained if not name or node.name == name or node.name.startswith(f"{name}.")]
     if name and not chosen:
+        if any(scope.path == name for scope in graph.scopes):
+            return f"{printable(name)} holds no layers here: what arrives is passed on.\n"
         raise KeyError(name)
     makers = {graph.input: "input"} | {node.output: node.name for node in graph.trained}
     seen = sights(graph)

@@ -129,7 +129,9 @@ def _fill(draft: _Draft, graph: Graph) -> list[Tensor]:
 
 def _free(name: str, taken: Collection[str]) -> str:
     """The name of a layer for what it yields, unless something else is called so."""
-    return f"{name}/value" if name in taken else name
+    while name in taken:
+        name += "/value"
+    return name
 
 
 def _unpooled(graph: Graph) -> Iterator[str]:

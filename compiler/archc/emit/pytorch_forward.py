@@ -19,7 +19,7 @@ from archc.ops import layout, norm, random
 from archc.ops.merge import Concat, Mul
 
 Uses = dict[Move | None, list[Move | None]]
-"""The moves that each value goes into; None is what the class is given, and as a user the end."""
+"""The moves that each value goes into, as often as it does; None is what the class is given, and as a user the end."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _write_split(out: Writer, parts: list[Move], naming: _Naming) -> None:
 def _uses(moves: Sequence[Move], ends: Sequence[Move | None]) -> Uses:
     uses: Uses = {None: [], **{move: [] for move in moves}}
     for move in moves:
-        for source in dict.fromkeys(move.sources):
+        for source in move.sources:
             uses[source].append(move)
     for end in ends:
         uses[end].append(None)

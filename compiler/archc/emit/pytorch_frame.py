@@ -169,8 +169,12 @@ class Frame:
         there are no arguments, as in the network's own class.
         """
         for symbol in said:
-            if symbol is not None and any(names(symbol)) and self.fits(symbol, values):
+            if symbol is None or not any(names(symbol)):
+                continue
+            if self.fits(symbol, values):
                 return self._short(symbol)
+            if self.fits(both := Apply("pair", (symbol, symbol)), values):
+                return both
         if constant(values):
             return Number(next(each for each in values if each is not None))
         for symbol in (*known, *map(Name, self.given)):

@@ -90,8 +90,8 @@ def sequence(frame: Frame, slot: Slot, found: list[Part], stacks: Stacks) -> Bra
     if all(plain_name(name) for name, _, _ in named):
         entries = tuple(Item(code, f"{name}=", comment) for name, code, comment in named)
         return call("nn.Sequential", Brackets("OrderedDict(", entries, ")"))
-    pairs = tuple(Item(_pair(quoted(name), code), comment=comment) for name, code, comment in named)
-    return call("nn.Sequential", call("OrderedDict", Brackets("[", pairs, "]")))
+    entries = tuple(Item(code, f"{quoted(name)}: ", comment) for name, code, comment in named)
+    return call("nn.Sequential", call("OrderedDict", Brackets("{", entries, "}")))
 
 
 def _pair(name: str, code: Code) -> Brackets:

@@ -38,9 +38,16 @@ DEFAULTS: dict[str, object] = {
     "eps": 1e-5,
     "momentum": 0.1,
     "affine": True,
+    "shift": (0, 0),
 }
 """What PyTorch takes where an argument is left out."""
-FIELDS = {"padding": "pad", "ceil_mode": "ceil", "count_include_pad": "count_pad", "padding_mode": "pad_mode"}
+FIELDS = {
+    "padding": "pad",
+    "ceil_mode": "ceil",
+    "count_include_pad": "count_pad",
+    "padding_mode": "pad_mode",
+    "window": "window_",
+}
 SPELT = {"channels": "out_channels", "kernel": "kernel_size"}
 
 

@@ -202,7 +202,7 @@ class ChannelMaxPool(nn.Module):
 class SpaceToDepth(nn.Module):
     """Each square of r×r values as r² channels, those of one place together."""
 
-    def __init__(self, r: int, by_columns: bool = False) -> None:
+    def __init__(self, r: int, *, by_columns: bool = False) -> None:
         """Keep the side of a square, and whether its places go column by column."""
         super().__init__()
         self.r = r
@@ -338,7 +338,7 @@ class SelfAttention(nn.Module):
     """
 
     def __init__(
-        self, channels: int, heads: int, bias: bool = True, dropout: float = 0.0
+        self, channels: int, heads: int, *, bias: bool = True, dropout: float = 0.0
     ) -> None:
         """Make the projections; `dropout` drops attention weights in training."""
         super().__init__()
@@ -354,7 +354,7 @@ class SelfAttention(nn.Module):
             nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map N×L×C to the same shape; the positions of a map N×C×H×W are its tokens."""
+        """Map N×L×C, or a map N×C×H×W as a row of tokens, to the same shape."""
         tokens = x.flatten(2).transpose(1, 2) if x.dim() == 4 else x
         made = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
         made = made.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -365,7 +365,7 @@ class SelfAttention(nn.Module):
 ''',
     "WindowAttention": '''\
 class WindowAttention(nn.Module):
-    """Self-attention within windows of a map, which may be shifted (Liu et al. 2021)."""
+    """Self-attention within windows of a map, perhaps shifted (Liu et al. 2021)."""
 
     relative_position_index: Tensor
 
@@ -375,6 +375,7 @@ class WindowAttention(nn.Module):
         heads: int,
         window: tuple[int, int],
         shift: tuple[int, int] = (0, 0),
+        *,
         bias: bool = True,
     ) -> None:
         """Make the projections, and a learnt bias for each relative position."""

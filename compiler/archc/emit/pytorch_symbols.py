@@ -35,7 +35,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """An operation: `+ - * //`, `min`, `max`, a comparison, or `and`, `or`, `not`."""
+    """An operation: `+ - * //`, `min`, `max`, a comparison, `and`, `or`, `not`, or `pair`, which is `(3, 3)`."""
 
     operator: str
     operands: tuple[Symbol, ...]
@@ -64,6 +64,8 @@ def _text(symbol: Symbol) -> tuple[str, int]:
             return flat(literal(value)), _ATOM
         case Name(text=text):
             return text, _ATOM
+        case Apply(operator="pair", operands=(height, width)):
+            return f"({show(height)}, {show(width)})", _ATOM
         case Apply(operator=operator, operands=operands) if operator not in _BINDING:
             return f"{operator}({', '.join(show(operand) for operand in operands)})", _ATOM
         case Apply(operator="not", operands=(only,)):
@@ -117,6 +119,8 @@ def _apply(operator: str, operands: list[object]) -> object:
             return min(whole)
         case "max", _:
             return max(whole)
+        case "pair", _:
+            return tuple(whole)
         case (("==" | "!=" | "<" | "<=" | ">" | ">="), [left, right]):
             return _compare(operator, left, right)
         case "and", _:

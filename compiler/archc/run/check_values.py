@@ -36,6 +36,7 @@ the sums of fifty of them are some 2²⁵ times as large as the input, and soft-
 Other activations than rectifiers make values smaller from layer to layer instead.
 """
 _CONSTANT = "they are constant"
+_DECIDED = "soft-max has nearly decided, and makes much of the rounding of large logits"
 _ADDED = 0.2
 """Biases, means and the like lie between −0.2 and 0.2 in the second comparison."""
 _FACTORS = (0.5, 1.5)
@@ -162,6 +163,8 @@ def _scale(network: Any, inputs: NDArray[np.float32], small: Small) -> tuple[flo
     Leaves the network with its small tensors replaced, to that scale.
     """
     first, power, before = "", 0, 0
+    bearable: float | None = None
+    """A scale at which soft-max has nearly decided, and nothing worse is wrong."""
     while True:
         scale = float(f"1e{power}")
         _replace(network, _scaled(small, scale))
@@ -169,12 +172,19 @@ def _scale(network: Any, inputs: NDArray[np.float32], small: Small) -> tuple[flo
         fault = next(filter(None, map(_says_nothing, answers)), "")
         if not fault:
             return scale, ""
+        if fault == _DECIDED:
+            bearable = scale
         first = first or fault
         step = 1 if fault == _CONSTANT else -1
         power += step
-        if step == -before or not _SMALLEST <= power <= _LARGEST:
-            return scale, first
+        turns_back = step == -before or (bearable is not None and fault != _DECIDED)
+        if turns_back or not _SMALLEST <= power <= _LARGEST:
+            break
         before = step
+    if bearable is None:
+        return scale, first
+    _replace(network, _scaled(small, bearable))
+    return bearable, ""
 
 
 def _answers(network: Any, fed: NDArray[Any]) -> list[NDArray[Any]]:
@@ -233,7 +243,7 @@ def _says_nothing(outputs: NDArray[np.float32]) -> str:
     if (np.abs(rows - np.rint(rows)) < 1e-6).all():
         return "they are saturated"
     if _has_decided(outputs):
-        return "soft-max has nearly decided, and turns rounding of large logits into differences of probabilities"
+        return _DECIDED
     return ""
 
 
