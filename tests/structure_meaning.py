@@ -166,10 +166,10 @@ def holds(test: Test | Expression, names: Names) -> bool:
     """Whether a condition is true."""
     assert isinstance(test, Test)
     match test.operator:
-        case "and":
-            return all(holds(part, names) for part in test.parts)
-        case "or":
-            return any(holds(part, names) for part in test.parts)
+        case "and" | "or" as operator:
+            # Every part is looked at, needed or not.
+            truths = [holds(part, names) for part in test.parts]
+            return all(truths) if operator == "and" else any(truths)
         case "not":
             return not holds(test.parts[0], names)
     a, b = (value(part, names) for part in test.parts)

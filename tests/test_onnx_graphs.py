@@ -405,3 +405,13 @@ def test_a_flattened_sequence_is_token_by_token(tmp_path: Path) -> None:
     sketch = Sketch((4, 8))
     sketch.add("flatten1", Flatten(), sketch.input)
     check(sketch.graph(), tmp_path, lambda x, w: [x.reshape(len(x), 32)])
+
+
+@pytest.mark.parametrize("tail", ["scale tanh", "offset tanh", "scale"])
+def test_a_result_a_layer_and_its_tensor_of_one_name_stay_apart(tail: str, tmp_path: Path) -> None:
+    graph = network(f"input 8x5x5\nhidden = relu\noutputs {{ a: FC-3; b: {tail} }}")
+    model = onnx.load(build(graph, tmp_path, random_weights(graph)), load_external_data=False)
+    made = [name for node in model.graph.node for name in node.output]
+    made += [tensor.name for tensor in model.graph.initializer]
+    assert len(set(made)) == len(made)
+    open_session(str(tmp_path / "net.onnx"))

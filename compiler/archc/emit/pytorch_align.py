@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 
 from archc.emit.pytorch_tree import Group, Inner
 from archc.ir import Node
+from archc.ops.merge import Merge
 
 
 class Unlike(Exception):
@@ -76,9 +77,13 @@ def align(groups: Sequence[Group | None]) -> list[Slot]:
 
 def _slot(row: list[tuple[str, Inner] | None]) -> Slot:
     inners = tuple(entry[1] if entry else None for entry in row)
-    if len({isinstance(inner, Node) for inner in inners if inner is not None}) > 1:
-        raise Unlike("a layer in one instance is a group in another")
+    if len({_kind(inner) for inner in inners if inner is not None}) > 1:
+        raise Unlike("a layer in one instance is a group or a merge in another")
     return Slot(tuple(entry[0] if entry else "" for entry in row), inners)
+
+
+def _kind(inner: Inner) -> type:
+    return (Merge if isinstance(inner.op, Merge) else Node) if isinstance(inner, Node) else Group
 
 
 def _merged(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 
 from archc.emit.pycode import Code, Py, call, flat
+from archc.emit.pytorch_layers import factor, summand
 from archc.ir import Constant, Op, Shape, Uniform, Weight
 from archc.ops import layout, sequence
 
@@ -33,17 +34,17 @@ def joined(op: Op, x: Shape, value: Code, tensor: Py) -> Code:
 
 @joined.register
 def _(op: layout.Scale, x: Shape, value: Code, tensor: Py) -> Code:
-    return Py(f"{flat(value)} * {tensor}")
+    return Py(f"{factor(value)} * {tensor}")
 
 
 @joined.register
 def _(op: layout.Offset, x: Shape, value: Code, tensor: Py) -> Code:
-    return Py(f"{flat(value)} + {tensor}")
+    return Py(f"{summand(value)} + {tensor}")
 
 
 @joined.register
 def _(op: sequence.Positions, x: Shape, value: Code, tensor: Py) -> Code:
-    return Py(f"{flat(value)} + {tensor}")
+    return Py(f"{summand(value)} + {tensor}")
 
 
 @joined.register

@@ -39,18 +39,39 @@ class Classes:
     """By the path of each instance."""
     written: list[Class] = field(default_factory=list)
     begun: set[Family] = field(default_factory=set)
+    mutual: set[Family] = field(default_factory=set)
+    """Families that stand in one another, as blocks can where they are given blocks."""
 
     def write(self) -> None:
         """Write them all."""
+        self.mutual |= self._mutual()
         families: dict[Family, list[Group]] = {}
-        for group in self.plan.root.groups():
-            if self.plan.form(group) == "class":
-                families.setdefault(self._family(group), []).append(group)
+        for group in self._within(self.plan.root):
+            families.setdefault(self._family(group), []).append(group)
         for family in families:
             self._write_family(family, families)
 
+    def _within(self, group: Group) -> list[Group]:
+        """The groups inside that become classes."""
+        return [inner for inner in group.groups() if self.plan.form(inner) == "class"]
+
+    def _mutual(self) -> set[Family]:
+        inside: dict[Family, set[Family]] = {}
+        for group in self._within(self.plan.root):
+            inside.setdefault(self._origin(group), set()).update(map(self._origin, self._within(group)))
+        return {family for family in inside if family in _reached(inside, family)}
+
     def _family(self, group: Group) -> Family:
-        """What the instances of one class have in common: the block, or the place of the text."""
+        """What the instances of one class have in common; of mutual ones, how deep they go as well."""
+        origin = self._origin(group)
+        return (*origin, self._depth(group)) if origin in self.mutual else origin
+
+    def _depth(self, group: Group) -> int:
+        """How many classes stand in one another here."""
+        return 1 + max(map(self._depth, self._within(group)), default=0)
+
+    def _origin(self, group: Group) -> Family:
+        """The block that a group is an instance of, or its place in the text."""
         if group.block:
             return "block", group.block
         if group.path in self.plan.twins:
@@ -76,9 +97,8 @@ class Classes:
             return
         self.begun.add(family)
         for group in families[family]:
-            for inner in group.groups():
-                if self.plan.form(inner) == "class":
-                    self._write_family(self._family(inner), families)
+            for inner in self._within(group):
+                self._write_family(self._family(inner), families)
         for made, groups in self._variants(families[family]):
             self.taken.add(made.name)
             self.written.append(made)
@@ -155,6 +175,17 @@ class Classes:
 
     def _block(self, name: str) -> Block | None:
         return next((block for block in self.plan.graph.blocks if block.name.text == name), None)
+
+
+def _reached(inside: Mapping[Family, set[Family]], start: Family) -> set[Family]:
+    """The families that stand in one, or in those that stand in it."""
+    found: set[Family] = set()
+    ahead = [start]
+    while ahead:
+        new = inside[ahead.pop()] - found
+        found |= new
+        ahead += new
+    return found
 
 
 def write_class(frame: Frame, name: str, block: Block | None) -> Class:

@@ -73,8 +73,23 @@ def applied(op: Op, x: Shape, value: Code) -> Code | None:
 def operand(value: Code) -> str:
     """An expression as a dot or an operator may follow it: a sum or a product in parentheses."""
     text = flat(value)
-    loose = isinstance(ast.parse(text, mode="eval").body, ast.BinOp | ast.UnaryOp)
+    loose = isinstance(ast.parse(text, mode="eval").body, ast.BinOp | ast.UnaryOp | ast.IfExp)
     return f"({text})" if loose else text
+
+
+def factor(value: Code) -> str:
+    """An expression as a factor may follow it: a sum in parentheses, a product as it is."""
+    text = flat(value)
+    match ast.parse(text, mode="eval").body:
+        case ast.BinOp(op=ast.Mult()):
+            return text
+    return operand(value)
+
+
+def summand(value: Code) -> str:
+    """An expression as another may be added to it: a choice in parentheses."""
+    text = flat(value)
+    return f"({text})" if isinstance(ast.parse(text, mode="eval").body, ast.IfExp) else text
 
 
 def side(pair: Pair) -> int | Pair:
@@ -419,7 +434,7 @@ def _(op: layout.Identity, x: Shape, value: Code) -> Code:
 @applied.register
 def _(op: pool.MinPool, x: Shape, value: Code) -> Code:
     args, named = _window(op, op.ceil)
-    return call("-F.max_pool2d", Py(f"-{flat(value)}"), *args, **named)
+    return call("-F.max_pool2d", Py(f"-{operand(value)}"), *args, **named)
 
 
 @applied.register

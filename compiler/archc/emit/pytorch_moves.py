@@ -11,7 +11,7 @@ from archc.emit.pytorch_align import Slot, Unlike
 from archc.emit.pytorch_bare import joined
 from archc.emit.pytorch_frame import Frame, constant
 from archc.emit.pytorch_groups import channels_first
-from archc.emit.pytorch_layers import applied, switched_pool, switched_unpool
+from archc.emit.pytorch_layers import applied, factor, operand, summand, switched_pool, switched_unpool
 from archc.emit.pytorch_tree import own_tensor
 from archc.emit.pytorch_wiring import INPUT, Step, Wiring
 from archc.ir import Node, Shape
@@ -160,9 +160,9 @@ def _expression(frame: Frame, node: Node, access: str) -> Write:
 def _merging(op: Merge, shape: Shape) -> Write:
     match op:
         case Add():
-            return lambda values: Py(" + ".join(map(flat, values)))
+            return lambda values: Py(" + ".join(map(summand, values)))
         case Mul():
-            return lambda values: Py(" * ".join(map(flat, values)))
+            return lambda values: Py(" * ".join([factor(values[0]), *map(operand, values[1:])]))
         case Concat():
             axis = -1 if len(shape) == 2 else 1
             return lambda values: call("torch.cat", Brackets("[", tuple(map(Item, values)), "]"), dim=axis)
