@@ -426,7 +426,10 @@ class Walk:
 
     def _call(self, name: str, arguments: Any, label: str) -> None:
         block = next(block for block in self.structure.blocks if block.name == name)
-        given = {key or block.parameters[place][0]: what for place, (key, what) in enumerate(arguments)}
+        known = [key for key, _ in block.parameters]
+        need(len(arguments) <= len(known))
+        given = {key or known[place]: what for place, (key, what) in enumerate(arguments)}
+        need(len(given) == len(arguments) and given.keys() <= {*known})
         inside: Names = {key: held for key, held in self.names.items() if key in self.globals}
         inside["in"] = channels(self.flow.shape)
         for key, default in block.parameters:

@@ -111,8 +111,7 @@ def _attribute(
         when = condition(frame, slot, name, arriving)
         frame.say(when)
     code: Code | Growing
-    first = slot.first
-    if not isinstance(first, Node) and frame.plan.form(first) == "sequence":
+    if {frame.plan.form(group) for group in slot.groups if group is not None} == {"sequence"}:
         found, after = parts(frame, slot, arriving, stacks)
         if any(lacking(part.slot, slot) for part in found):
             code = _growing(frame, slot, found, stacks)
