@@ -32,7 +32,7 @@ DEFAULTS: tuple[tuple[tuple[str, tuple[tuple[str, Expression], ...]], ...], ...]
 )
 
 
-def structure(seed: int, most_rows: int = 5) -> Structure:
+def structure(seed: int, most_rows: int = 4) -> Structure:
     """The file that a number stands for: blocks, params, perhaps columns, and rows of every kind."""
     author = Author(Random(seed), Structure((1,), ()), "ruled")
     style = author.style = author.pick("ruled", "bare", "written", "ruled", "ruled")

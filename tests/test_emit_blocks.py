@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from archc import initial
 from archc.emit.pytorch import class_name, emit
@@ -246,6 +247,64 @@ TEXTS: dict[str, tuple[str, list[str]]] = {
         """,
         ["End"],
     ),
+    "flattened deeper": (
+        """network Deeper
+        input 4x4x4
+        hidden = relu
+        block end(n=1) { fc: { { FC-6, FC-4 } x(n) } }
+        block last { bn, "f-c": FC-6 }
+        concat {
+          { conv-1-1 silu tanh, last }
+          { { last } }
+          { conv-1x3-3 LRN, { a: end(2) bn, gelu } }
+          { avgpool-3/1, end(3) identity }
+        }
+        """,
+        ["Last", "End"],
+    ),
+    "used twice": (
+        """network Twice
+        input 4x4x4
+        hidden = none
+        block unit { conv-3-4 relu, add { identity; identity } }
+        unit, add { identity; { identity, identity } }
+        c: conv-3-4
+        add { conv-3-4; @c; @c }
+        bn, concat { identity; identity; conv-1-4 }
+        FC-5 dropout-0.5, mul { identity; identity }
+        """,
+        ["Unit"],
+    ),
+    "in one another": (
+        """network Mutual
+        input 8x8x4
+        hidden = relu
+        block plain { conv-3-4 bn }
+        block wide(unit=plain) { conv-3-4, unit, relu }
+        block tall(unit=plain) { conv-1-4, unit }
+        tall(unit=wide), wide(unit=tall), tall
+        """,
+        ["Plain", "Wide", "Tall", "TallBlock", "WideBlock"],
+    ),
+    "at times a merge": (
+        """network Times
+        input 8x8x4
+        hidden = relu
+        block unit(c) { m: add { avgpool-3/1 pad=1; if c == in { identity } }, conv-3-c }
+        block two(c) { u: unit(c), v: unit(c) }
+        two(8), two(4), unit(4)
+        """,
+        ["M", "Unit", "Unit2", "Two"],
+    ),
+    "windows": (
+        """network Windows
+        input 8x8x4
+        hidden = none
+        block attend(heads, side, shift=0) { add { identity; ln, window-attention-heads window=side shift=shift } }
+        attend(1, 4), attend(2, 4, shift=2), attend(4, 3, shift=1)
+        """,
+        ["LayerNorm2d", "WindowAttention", "Attend"],
+    ),
     "nothing done": (
         """network Nothing
         input 16x16x8
@@ -323,6 +382,26 @@ def test_each_module_yields_the_shape_of_its_node(name: str) -> None:
     assert nodes.items() <= {path: shape for path, shape in seen.items() if path in nodes}.items()
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_each_value_is_computed_once(name: str) -> None:
+    graph, module = network(name), made(name).to("meta").eval()
+    with FlopCounterMode(display=False) as counter:
+        module(torch.empty(1, *graph.input.shape, device="meta"))
+    assert counter.get_total_flops() == 2 * sum(node.macs for node in graph.nodes)
+
+
+@pytest.mark.parametrize("merge", ["add { identity; identity }", "concat { identity; identity }"])
+def test_what_is_random_is_drawn_once(merge: str) -> None:
+    names: dict[str, Any] = {"__name__": "generated"}
+    exec(emit(graph_of(f"network Drawn\ninput 1000\ndropout-0.5, {merge}\n")), names)
+    torch.manual_seed(0)
+    y = names["Drawn"]().train()(torch.ones(1, 1000))
+    halves = y.view(-1, 1000)
+    assert torch.equal(halves[0], halves[-1])
+    # What is kept is doubled, in both places or in none.
+    assert set(y.unique().tolist()) == ({0.0, 4.0} if merge.startswith("add") else {0.0, 2.0})
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_output_has_its_shape_for_any_batch(name: str) -> None:
     graph, module = network(name), made(name).eval()
@@ -351,7 +430,7 @@ def test_weights_begin_as_initial_says(name: str) -> None:
 def test_ruff_has_nothing_to_say(tmp_path: Path) -> None:
     for name in TEXTS:
         (tmp_path / f"{re.sub('[^a-z]', '_', name)}.py").write_text(emit(network(name)), encoding="utf-8")
-    ignored = "CPY001,N812,RUF002,RUF003,D203,D213,COM812,INP001,PLR2004,RUF001,PLR0913,PLR0917,E501,FBT001,FBT002"
+    ignored = "CPY001,N812,RUF002,RUF003,D203,D213,COM812,INP001,PLR2004,RUF001,PLR0913,PLR0917"
     rules = ["--select", "ALL", "--ignore", ignored]
     lint = ["check", "--isolated", "--quiet", "--target-version", "py311", "--output-format", "concise", *rules]
     assert ruff(tmp_path, *lint) == ""
@@ -411,6 +490,11 @@ READS = {
         "self.layers = nn.Sequential(*[Grow(in_channels + k * i, k) for i in range(n)])",
     ),
     "looked into": ("x = torch.cat([down1_conv, x], dim=1)  # 24×16×16",),
+    "used twice": ("x = self.unit1(x)", "return x * x", "return x + x"),
+    "windows": (
+        "def __init__(self, in_channels: int, heads: int, side: int, shift: int = 0) -> None:",
+        "self.attend2 = Attend(4, 2, 4, shift=2)",
+    ),
     "slices": (
         "h = in_channels // 2",
         "branch1, branch2 = x.chunk(2, dim=1)",

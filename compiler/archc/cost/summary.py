@@ -247,7 +247,7 @@ def _split(analysis: Analysis) -> str:
 def _activations(analysis: Analysis) -> str:
     kept, lean = analysis.activation_bytes, analysis.activation_bytes_in_place
     text = f"{mebibytes(kept)} for one input in float32, every layer's output kept"
-    return text if kept == lean else f"{text}; {mebibytes(lean)} where activations and dropout work in place"
+    return text if kept == lean else f"{text}; {mebibytes(lean)} without views and activations in place"
 
 
 def _implied(analysis: Analysis) -> list[tuple[str, str]]:

@@ -14,12 +14,12 @@ class AutoencoderFC(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(
             OrderedDict(
-                [
-                    ("0", nn.Linear(784, 128)),  # 128
-                    ("1", nn.ReLU()),
-                    ("latent", nn.Linear(128, 32)),  # 32
-                    ("3", nn.ReLU()),
-                ]
+                {
+                    "0": nn.Linear(784, 128),  # 128
+                    "1": nn.ReLU(),
+                    "latent": nn.Linear(128, 32),  # 32
+                    "3": nn.ReLU(),
+                }
             )
         )
         self.decoder = nn.Sequential(

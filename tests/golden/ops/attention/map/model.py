@@ -12,7 +12,7 @@ class SelfAttention(nn.Module):
     """
 
     def __init__(
-        self, channels: int, heads: int, bias: bool = True, dropout: float = 0.0
+        self, channels: int, heads: int, *, bias: bool = True, dropout: float = 0.0
     ) -> None:
         """Make the projections; `dropout` drops attention weights in training."""
         super().__init__()
@@ -28,7 +28,7 @@ class SelfAttention(nn.Module):
             nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map N×L×C to the same shape; the positions of a map N×C×H×W are its tokens."""
+        """Map N×L×C, or a map N×C×H×W as a row of tokens, to the same shape."""
         tokens = x.flatten(2).transpose(1, 2) if x.dim() == 4 else x
         made = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
         made = made.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)

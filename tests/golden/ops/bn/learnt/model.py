@@ -8,14 +8,14 @@ class BnLearnt(nn.Module):
     """bn-learnt for inputs of 4×6×5: 1,238 parameters, 1,200 MACs."""
 
     def __init__(self) -> None:
-        """Make the layers; weights begin scaled to their fan-in, biases at zero."""
+        """Make the layers; weights begin as He et al. (2015) say, biases at zero."""
         super().__init__()
         self.bn1 = nn.BatchNorm2d(4)
         self.fc1 = nn.Linear(120, 10)
         self.bn2 = nn.BatchNorm1d(10, eps=0.01, momentum=0.2)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

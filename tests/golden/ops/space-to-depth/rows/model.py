@@ -6,7 +6,7 @@ from torch import Tensor, nn
 class SpaceToDepth(nn.Module):
     """Each square of r×r values as r² channels, those of one place together."""
 
-    def __init__(self, r: int, by_columns: bool = False) -> None:
+    def __init__(self, r: int, *, by_columns: bool = False) -> None:
         """Keep the side of a square, and whether its places go column by column."""
         super().__init__()
         self.r = r

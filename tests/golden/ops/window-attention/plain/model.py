@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within windows of a map, which may be shifted (Liu et al. 2021)."""
+    """Self-attention within windows of a map, perhaps shifted (Liu et al. 2021)."""
 
     relative_position_index: Tensor
 
@@ -16,6 +16,7 @@ class WindowAttention(nn.Module):
         heads: int,
         window: tuple[int, int],
         shift: tuple[int, int] = (0, 0),
+        *,
         bias: bool = True,
     ) -> None:
         """Make the projections, and a learnt bias for each relative position."""
