@@ -29,7 +29,7 @@ from structure_text import (
     Test,
 )
 
-MOST_LAYERS = 30
+MOST_LAYERS = 36
 KEEPING = ("dropout-0.5", "identity", "scale", "stochastic-depth-0.2", "channel-dropout-0.1", "LRN", "offset")
 PLAIN = ("relu", "leakyrelu-0.1", "gelu", "silu", "sigmoid", "tanh", "hardswish", "relu6", "prelu", "bn", "ln")
 BLOCK_NAMES = ("basic", "wide", "cell", "squeeze")

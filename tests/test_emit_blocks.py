@@ -671,3 +671,15 @@ def test_variables_have_names_that_python_takes() -> None:
     names = [variable_name(name) for name in ("c", "lambda", "N-1", "l", "網", "len", "x", "_a", "C")]
     assert names == ["c", "lambda_", "n_1", "l_", "value", "len_", "x_", "value", "c"]
     assert variable_name("c", {"c"}) == "c2"
+
+
+def test_whole_channels_are_dropped_before_a_map_is_flattened() -> None:
+    scope: dict[str, Any] = {}
+    graph = graph_of("input 4x4x6\nhidden = none\nhead: { channel-dropout-0.5, FC-8 }")
+    exec(emit(graph), scope)
+    module = scope[class_name(graph.name)]()
+    seen: list[torch.Size] = []
+    (dropout,) = (part for part in module.modules() if isinstance(part, nn.Dropout2d))
+    dropout.register_forward_hook(lambda _, inputs, y: seen.append(y.shape))
+    module(torch.ones(2, 6, 4, 4))
+    assert seen == [torch.Size((2, 6, 4, 4))]

@@ -557,4 +557,4 @@ def test_the_structures_are_worth_their_time() -> None:
     assert len(kinds) >= 40
     assert sum(len(graph.trained) for graph in graphs) >= 12 * len(graphs)
     assert {scope.kind for graph in graphs for scope in graph.scopes} == {"group", "merge", "block", "head"}
-    assert max(scope.path.count(".") for graph in graphs for scope in graph.scopes) >= 4
+    assert max(scope.path.count(".") for graph in graphs for scope in graph.scopes) >= 3

@@ -301,6 +301,8 @@ def _elementwise(node: Node) -> bool:
     match node.op:
         case pointwise.SoftMax() | pointwise.LogSoftMax() | pointwise.PRelu(shared=False):
             return False
+        case random.ChannelDropout():
+            return False  # it draws whole channels, which a vector no longer has
         case pointwise.Activation() | random.Random() | layout.Identity():
             return True
     return False
