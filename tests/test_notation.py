@@ -708,3 +708,8 @@ def test_comments_begin_after_a_blank_a_sign_or_a_line_end() -> None:
     text = "# first\n\tinput 8 # x3 {\n#\nrelu,# comma\n{# brace\ntanh }# brace\n  # last"
     assert kinds(graph(text)) == "relu tanh"
     assert codes("input 8\nrelu#no") == ["A0103"]
+
+
+def test_a_repeat_that_is_worked_out_may_be_none() -> None:
+    (only,) = compile_source(Source("net.arch", "param n = 0\ninput 8\nrelu, tanh x(n), sigmoid x(n+1)"))
+    assert [node.name for node in only.graph.nodes] == ["relu1", "sigmoid1"]
