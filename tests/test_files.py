@@ -360,7 +360,9 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     script = f"""
+import signal
 from archc.files import writing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
 with writing({str(path)!r}) as stream:
     stream.write(bytes(100_000)); stream.flush(); print("ready", flush=True)
     import time; time.sleep(60)
