@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archc.bind import BindError, says_hidden
@@ -53,10 +53,16 @@ def decide_implied(layout: Layout, hidden: Mapping[type[Op] | None, Rule], compl
     return implied
 
 
+def _after(body: Body, place: int) -> Iterator[int | None]:
+    """The entries after one; not a copy of them, since this is asked for every weight layer of a long body."""
+    for at in range(place + 1, len(body.entries)):
+        yield body.entries[at]
+
+
 def _until_next(body: Body, place: int, layout: Layout) -> list[Leaf]:
     """The layers after one, up to the next weight layer, merge or block of the same body."""
     after = []
-    for number in body.entries[place + 1 :]:
+    for number in _after(body, place):
         if number is None:
             break
         leaf = layout.leaf(number)
@@ -116,7 +122,7 @@ def _is_hidden(leaf: Leaf, body: Body, place: int, layout: Layout, complaints: C
 
 def _has_weights_after(body: Body, place: int, layout: Layout) -> bool:
     """Whether another weight layer, a merge or a block follows in the body."""
-    for number in body.entries[place + 1 :]:
+    for number in _after(body, place):
         if number is None:
             return True
         op = layout.leaf(number).op
@@ -127,7 +133,7 @@ def _has_weights_after(body: Body, place: int, layout: Layout) -> bool:
 
 def _ends_branch(body: Body, place: int, layout: Layout) -> bool:
     """Whether nothing follows in the branch but what leaves values as they are, or scales them."""
-    for number in body.entries[place + 1 :]:
+    for number in _after(body, place):
         op = layout.leaf(number).op if number is not None else None
         if op is None or not (op.training_only or isinstance(op, Scale)):
             return False
