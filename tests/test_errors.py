@@ -354,6 +354,30 @@ def test_an_error_in_a_used_block_shows_both_files(tmp_path: Path) -> None:
     assert "called from here" in said
 
 
+def test_a_label_in_a_used_block_is_shown_in_its_own_file(tmp_path: Path) -> None:
+    text = "block a {\n  # longer than the file that uses it, line by line\n  train: { relu }\n}\n"
+    (tmp_path / "a.arch").write_text(text)
+    (problem,) = findings(Source(str(tmp_path / "net.arch"), 'use "a.arch"\ninput 8\na\n'))
+    assert problem.code == "A0211"
+    assert problem.span is not None
+    assert problem.span.source.name.endswith("a.arch")
+    assert problem.span.text == "train"
+
+
+def test_results_that_are_earlier_values_have_names_of_their_own() -> None:
+    head = "input 8x8x3\np: conv-3-4\n"
+    for text, code in (("a: @p; a: @p", "A0209"), ("train: @p; b: FC-3", "A0211"), ("b: FC-3; b: @p", "A0209")):
+        (problem,) = findings(Source("net.arch", f"{head}outputs {{ {text} }}\n"))
+        assert problem.code == code, text
+    assert [name for name, _ in graph_of(f"{head}outputs {{ p: @p; b: FC-3 }}\n").results] == ["p", "b"]
+
+
+def test_an_argument_is_known_by_its_kind_too() -> None:
+    """1 and 1.0 are one to Python, and two to a layer that wants a whole number."""
+    (problem,) = findings(Source("net.arch", "input 8\nblock b(c) { FC-c }\nb(1), b(1.0)\n"))
+    assert problem.code == "A0206"
+
+
 def test_87_an_unused_block_is_warned_of() -> None:
     (compiled,) = compile_source(Source("net.arch", "block a { relu }  # a\ninput 8\ntanh\n"))
     assert [(entry.code, entry.severity) for entry in compiled.warnings] == [("A0218", "warning")]

@@ -123,7 +123,8 @@ class _Counting:
             inside, arguments = fill(layer, definition, scope, self.sheet.file, None, self.scope)
         except (BindError, Unknown):
             return 1
-        key: tuple[object, ...] = (definition.block.name.text, *((entry.name, entry.value) for entry in arguments))
+        told = ((entry.name, type(entry.value), entry.value) for entry in arguments)
+        key: tuple[object, ...] = (definition.block.name.text, *told)
         if any(isinstance(value, Layers) for value in inside.values()):
             key = (*key, id(layer))
         if key not in self.known:

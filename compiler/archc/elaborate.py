@@ -135,15 +135,21 @@ class _Naming:
             case Mark(label=label, maker=maker):
                 self._mark(self._path(label.text), maker)
             case Result(label=label, maker=maker):
-                value = self.values.get(maker) if maker is not None else None
-                if value is not None:
-                    self.results.append((label.text, value))
+                self._add_result(label, maker)
+
+    def _add_result(self, label: Word, maker: int | None) -> None:
+        """A branch of `outputs`; one that is an earlier value has its label for the result alone."""
+        if label.text not in self.names or any(name == label.text for name, _ in self.results):
+            self._claim(label.text, self.sheet.file.span(label), written=True)
+        value = self.values.get(maker) if maker is not None else None
+        if value is not None:
+            self.results.append((label.text, value))
 
     def _enter(self, step: Enter) -> None:
         frame, found = self.frames[-1], len(self.complaints.found)
         path = frame.named(step.label.text) if step.label else frame.next(step.stem)
         if step.label:
-            self._claim(path, step.label)
+            self._claim(path, _place(step.label, step.span), written=True)
         elif path in self.names:
             self._claim(path, step.span)
         else:
@@ -181,10 +187,9 @@ class _Naming:
         path = self.frames[-1].path
         return f"{path}.{name}" if path else name
 
-    def _claim(self, name: str, place: object) -> None:
-        """Take a name; complains if it is refused or taken."""
-        span = place if isinstance(place, Span) else self.complaints.file.span(place)
-        reason = refusal(name.rpartition(".")[2]) if isinstance(place, Word) else ""
+    def _claim(self, name: str, span: Span, *, written: bool = False) -> None:
+        """Take a name, which is `written` as a label or made; complains if it is refused or taken."""
+        reason = refusal(name.rpartition(".")[2]) if written else ""
         if reason:
             self.complaints.say("A0211", reason, span, "choose another name")
             return
@@ -238,13 +243,7 @@ class _Naming:
     def _name(self, stem: str, label: Word | None, leaf: Leaf) -> str:
         name = self.frames[-1].next(stem, label.text if label else "")
         if name in self.names or label is not None:
-            assert leaf.file is not None
-            if label is not None:
-                before, self.complaints.file = self.complaints.file, leaf.file
-                self._claim(name, label)
-                self.complaints.file = before
-            else:
-                self._claim(name, leaf.span)
+            self._claim(name, _place(label, leaf.span) if label else leaf.span, written=label is not None)
         else:
             self.names[name] = leaf.span
         return name
@@ -255,6 +254,11 @@ class _Naming:
         key = reference_key(type(op)).replace("-", "_")
         fields = {name: getattr(op, name) for name in op.declared}
         return type(op)(**{**fields, key: Reference(node.name, node.op, node.x, node.y)})
+
+
+def _place(label: Word, span: Span) -> Span:
+    """The place of a label, in the file of what it names: a block may stand in another."""
+    return Span(span.source, label.start, label.end)
 
 
 def _without_repeats(problems: list[Diagnostic]) -> list[Diagnostic]:

@@ -8,24 +8,14 @@ from archc.bind import BindError, Bound, Meaning, bind, layer_text, name_layer
 from archc.calls import fill
 from archc.diagnostics import Note, did_you_mean
 from archc.evaluate import Layers, Unknown
-from archc.ir import Op, OpError, Shape, Weight, channels, people
+from archc.ir import Argument, Op, OpError, Shape, Weight, channels, people
 from archc.ops.declare import Reference, reference_key
 from archc.sheet import EXAMPLES
 from archc.steps import INPUT, Enter, Flow, Leaf
+from archc.syntax_errors import FORMS
 from archc.tree import Layer, Word
 from archc.uses import Definition
 from archc.walk import Walk, guard
-
-WITH_BRACES = {
-    "add": "add { conv-3-64; shortcut }",
-    "mul": "mul { identity; global-avgpool, conv-1-64 sigmoid }",
-    "concat": "concat { conv-1-64; conv-3-64 }",
-    "aux": "aux-0.3 { avgpool-5/3, FC-10 }",
-    "outputs": "outputs { cls: conv-1-10; box: conv-1-4 }",
-    "if": "if s == 1 { identity }",
-    "else": "if s == 1 { identity } else { maxpool }",
-}
-"""Words that begin something with braces, and how they go on."""
 
 
 class Placing(Walk):
@@ -93,13 +83,11 @@ class Placing(Walk):
             return
         enter = Enter(label, span, "block", stem=name, arguments=arguments, maker=self._maker())
         outside = self.scope, self.body, self.file, self.bound
-        key = (name, *((argument.name, argument.value) for argument in arguments))
+        key = (name, *((argument.name, type(argument.value), argument.value) for argument in arguments))
         self.scope, self.body, self.file = scope, self.begin_body("block"), definition.file
         self.bound = self.kept.setdefault(key, {}) if _plain(arguments) else {}
-        self.chain.append(name)
         with self._named(enter, "", visible=False), self.complaints.within(definition.file, span):
             self.rows(block.body.rows)
-        self.chain.pop()
         self.scope, self.body, self.file, self.bound = outside
 
     def _meaning(self, layer: Layer, name: str) -> Meaning | None:
@@ -113,9 +101,9 @@ class Placing(Walk):
             return None
         if name == "?":
             return None
-        if name in WITH_BRACES:
+        if name in FORMS and name not in EXAMPLES:
             message = f"`{name}` is followed by braces"
-            self.complaints.say("A0122", message, layer, f"write it as in `{WITH_BRACES[name]}`")
+            self.complaints.say("A0122", message, layer, f"write it as in `{FORMS[name]}`")
             return None
         if name in EXAMPLES:
             message = f"`{name}` stands at the top of the file, not inside braces"
@@ -234,6 +222,6 @@ class Placing(Walk):
         return BindError(OpError("A0208", message, remedy), at)
 
 
-def _plain(arguments: tuple[object, ...]) -> bool:
+def _plain(arguments: tuple[Argument, ...]) -> bool:
     """Whether the arguments are values that can be told apart: layers come with names of their own."""
-    return all(isinstance(argument.value, int | float | str | tuple) for argument in arguments)  # type: ignore[attr-defined]
+    return all(isinstance(argument.value, int | float | str | tuple) for argument in arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from archc.bind import Bound, Defaults, Meaning, bind, name_layer
+from archc.bind import Bound, Defaults, bind, name_layer
 from archc.evaluate import Value
 from archc.ir import OpError, Shape, people
 from archc.tree import Layer, Word
@@ -28,12 +28,8 @@ def project(
     over = Word("x".join(map(str, strides)), layer.start, layer.end) if strides != [1, 1] else None
     conv = Layer(tuple(words), over, (), None, layer.start, layer.end)
     norm = Layer((Word("bn", layer.start, layer.end),), None, (), None, layer.start, layer.end)
-    made = [bind(entry, _meaning(entry), scope, defaults) for entry in (conv, norm)]
+    made = [bind(entry, name_layer(entry), scope, defaults) for entry in (conv, norm)]
     return made[0], made[1]
-
-
-def _meaning(layer: Layer) -> Meaning:
-    return name_layer(layer)
 
 
 def _stride(old: int, new: int) -> int | None:

@@ -10,7 +10,7 @@ from archc.source import Source, Span
 RESERVED = ("train",)
 """Words that begin constructs which this version of the language does not have."""
 
-_FORMS = {
+FORMS = {
     "block": "block basic(c, s=1) { … }",
     "use": 'use "blocks.arch"',
     "add": "add { conv-3-64; shortcut }",
@@ -46,7 +46,7 @@ _EXPECTED = {
     "NOTHING": "`-` for an empty cell",
 }
 
-_WORDS = re.compile(rf"(?:^|(?<=[\s{{}};,:]))({'|'.join(_FORMS)})(?![\w:-])", re.MULTILINE)
+_WORDS = re.compile(rf"(?:^|(?<=[\s{{}};,:]))({'|'.join(FORMS)})(?![\w:-])", re.MULTILINE)
 
 _NUMBERS = "write `61706`, `61.7k` or `143.67M`"
 _OPTIONS = ("stride", "pad", "padding", "kernel", "channels", "groups", "dilation", "bias", "eps")
@@ -137,7 +137,7 @@ def _misspelt_form(source: Source, text: str, at: int, span: Span) -> Diagnostic
         word = found[1]
     if word is None:
         return None
-    return Diagnostic("A0103", f"`{_cut(span.text)}` cannot stand here", span, "", f"it is written `{_FORMS[word]}`")
+    return Diagnostic("A0103", f"`{_cut(span.text)}` cannot stand here", span, "", f"it is written `{FORMS[word]}`")
 
 
 def _in_statement(before: str, piece: str, span: Span, accepts: set[str]) -> Diagnostic | None:

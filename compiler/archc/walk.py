@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,7 @@ class TooManyError(Exception):
 
 
 @dataclass
-class Walk:
+class Walk(ABC):
     """The state of a walk over the rows of a network; `expand` makes the walk itself of it."""
 
     sheet: Sheet
@@ -55,8 +56,6 @@ class Walk:
     depth: int = 0
     inside: int = 0
     """How many merges, blocks, heads and groups are open."""
-    chain: list[str] = field(default_factory=list)
-    """The blocks that are being laid out, the outermost first."""
     items: int = 0
     spent: int = 0
     turns: int = 0
@@ -69,9 +68,9 @@ class Walk:
     facts: Facts = field(default_factory=dict)
     meanings: dict[tuple[str, ...], Meaning] = field(default_factory=dict)
 
+    @abstractmethod
     def rows(self, rows: tuple[Row, ...]) -> None:
         """Lay out rows, one after the other."""
-        raise NotImplementedError
 
     def begin_body(self, kind: BodyKind) -> Body:
         body = Body(kind)
