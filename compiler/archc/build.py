@@ -49,6 +49,8 @@ class Order:
     """Layers and groups that begin anew although the checkpoint may have them."""
     leave: tuple[str, ...] = ()
     """Parts of the checkpoint that the network does without."""
+    checkpoint: bool = False
+    """Whether blocks of the PyTorch module keep only their input in training, and are computed again."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ def _outputs(graph: Graph, order: Order, notes: list[str], progress: Progress | 
     if "pytorch" in order.emit:
         from archc.emit import pytorch
 
-        found[f"{order.stem}.py"] = pytorch.emit(graph).encode()
+        found[f"{order.stem}.py"] = pytorch.emit(graph, checkpoint=order.checkpoint).encode()
+    elif order.checkpoint:
+        message = "`--checkpoint` is about the PyTorch source, which is not built"
+        raise Refusal([Diagnostic("A0709", message, help="add `pytorch` to `--emit`")], status=2)
     if "onnx" in order.emit:
         found[f"{order.stem}.onnx"] = _onnx(graph, order)
     if "diagram" in order.emit:

@@ -2,7 +2,7 @@
 
 A message stands alone, a label points, only `help` advises. The codes, by their first digits:
 A01 text and syntax, A02 names and arguments, A03 shapes and meaning, A04 limits, A05 weights,
-A06 files, A07 what a machine lacks.
+A06 files, A07 what a machine lacks, A08 plans and devices.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from archc.source import Source
 if TYPE_CHECKING:
     from archc.build import Built
     from archc.cost.analyse import Analysis
+    from archc.plan.devices import Device
+    from archc.plan.estimate import Plan
     from archc.verify import Report
 
 
@@ -96,11 +98,39 @@ class Network:
 
         return to_json(self.analysis)
 
-    def pytorch(self) -> str:
-        """PyTorch source text."""
+    def plan(
+        self,
+        batch: int = 32,
+        device: str | Device = "t4",
+        *,
+        train: bool = True,
+        precision: str = "default",
+        optimizer: str = "adam",
+        fused: bool = False,
+        decay: bool = False,
+        checkpoint: bool = False,
+    ) -> Plan:
+        """What a run costs: operations, bytes, memory over time, seconds, and the largest batch that fits.
+
+        The names are those of `archc plan`; `device` may be a `Device` of one's own. Raises Refusal for
+        what cannot be run, and KeyError for an unknown precision or optimizer.
+        """
+        from archc.plan.devices import find_device, load_devices
+        from archc.plan.estimate import make_plan
+        from archc.plan.optimizers import BY_NAME, WAYS, Optimizer
+        from archc.plan.recipe import PRECISIONS, Recipe
+
+        where = find_device(device, load_devices()) if isinstance(device, str) else device
+        updates = Optimizer(BY_NAME[optimizer], WAYS[where.kind, fused], decay)
+        return make_plan(
+            self.graph, where, batch, Recipe(train, where.kind, PRECISIONS[precision], updates, checkpoint)
+        )
+
+    def pytorch(self, *, checkpoint: bool = False) -> str:
+        """PyTorch source text; `checkpoint` as in `build`."""
         from archc.emit.pytorch import emit
 
-        return emit(self.graph)
+        return emit(self.graph, checkpoint=checkpoint)
 
     def dot(self) -> str:
         """The diagram in Graphviz's language."""
@@ -124,16 +154,20 @@ class Network:
         force: bool = False,
         fresh: tuple[str, ...] = (),
         leave: tuple[str, ...] = (),
+        checkpoint: bool = False,
     ) -> Built:
         """Write every target into a folder, `build/<name>` unless said otherwise.
 
         `weights` is `init`, `none` or the path of a checkpoint, of which `fresh` and `leave` speak
-        as in `adopt`.
+        as in `adopt`. With `checkpoint` the PyTorch module trains in less memory and more time: its
+        innermost blocks keep only their input, and compute the rest again for the gradients. Raises
+        Refusal A0709 where it has no block.
         """
         from archc.build import EMITS, Order, build
 
         place = Path(folder) if folder is not None else Path("build", self.stem)
-        return build(self.graph, Order(place, self.stem, emit or EMITS, weights, seed, force, fresh, leave))
+        order = Order(place, self.stem, emit or EMITS, weights, seed, force, fresh, leave, checkpoint)
+        return build(self.graph, order)
 
     def adopt(
         self,

@@ -35,6 +35,11 @@ def parser() -> Parser:
         "unless said, init where none are trained",
     )
     add_transfer(made)
+    made.add_argument(
+        "--checkpoint",
+        action="store_true",
+        help="PyTorch trains in less memory and more time: blocks keep only their input, and are computed again",
+    )
     made.add_argument("--seed", type=whole_number, default=0, help="of the initial weights (0)")
     made.add_argument("--force", action="store_true", help="overwrite files that archc did not write")
     add_json(made)
@@ -70,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
             options.force,
             tuple(options.fresh),
             tuple(options.leave),
+            options.checkpoint,
         )
         try:
             built = build(network.graph, order, progress)

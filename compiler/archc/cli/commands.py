@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "say whether files are right, and what is wrong with them",
     "fmt": "rewrite files in the one layout",
     "summary": "the table of layers: shapes, filters, parameters, operations",
+    "plan": "what a run costs: operations, memory, time, and the largest batch that fits",
     "explain": "the arithmetic behind every number, step by step",
     "diagram": "draw the network",
     "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
@@ -87,10 +88,10 @@ def _takes_one(action: argparse.Action) -> bool:
     return isinstance(action, argparse._StoreAction) and action.nargs is None and bool(action.option_strings)
 
 
-def add_spec(parser: Parser, *, several: bool = False) -> None:
-    """The file to work on, and which network of it."""
+def add_spec(parser: Parser, *, several: bool = False, optional: bool = False) -> None:
+    """The file to work on, and which network of it; `optional` where the command checks that itself."""
     text = "an `.arch` file, or `-` for the standard input"
-    parser.add_argument("spec", metavar="SPEC", nargs="+" if several else None, help=text)
+    parser.add_argument("spec", metavar="SPEC", nargs="*" if optional else "+" if several else None, help=text)
     parser.add_argument("--column", metavar="NAME", help="one column of a table file; all of them unless said")
     parser.add_argument(
         "--set",
@@ -141,6 +142,27 @@ def load_networks(options: argparse.Namespace) -> tuple[Network, ...]:
     networks = load_all(options.spec, options.column, dict(options.settings))
     report([warning for network in networks for warning in network.warnings], "text")
     return networks
+
+
+def load_each(options: argparse.Namespace) -> tuple[Network, ...]:
+    """The networks of several files. A column is chosen of those that are tables; at least one has to be."""
+    from archc.cli.terminal import report
+    from archc.network import load_all
+
+    settings = dict(options.settings)
+    found: list[Network] = []
+    for spec in options.spec:
+        networks = load_all(spec, None, settings) if len(options.spec) > 1 else load_all(spec, options.column, settings)
+        if len(options.spec) > 1 and options.column and len(networks) > 1:
+            networks = load_all(spec, options.column, settings)
+        found += networks
+    if options.column and not any(network.graph.column for network in found):
+        from archc.diagnostics import Diagnostic, Refusal
+
+        message = f"none of these files is a table, so there is no column `{options.column}`"
+        raise Refusal([Diagnostic("A0212", message, help="leave `--column` out")], status=2)
+    report([warning for network in found for warning in network.warnings], "text")
+    return tuple(found)
 
 
 def load_one(options: argparse.Namespace) -> Network:

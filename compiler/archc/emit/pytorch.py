@@ -12,7 +12,7 @@ import ast
 import builtins
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from archc.emit import pytorch_names
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, literal, plain_name, prose, quoted
@@ -25,6 +25,7 @@ from archc.emit.pytorch_init import modules, write_attributes
 from archc.emit.pytorch_layers import applied
 from archc.emit.pytorch_moves import Move, moves
 from archc.emit.pytorch_names import variable_name
+from archc.emit.pytorch_recompute import need_recomputed
 from archc.emit.pytorch_snippets import SNIPPETS
 from archc.emit.pytorch_stacks import Stack, stacks
 from archc.emit.pytorch_start import promise, write_start
@@ -34,36 +35,50 @@ from archc.ir import Graph, Node, Value
 from archc.ops import norm, pointwise
 
 STANDARD = {
-    "math": "import math",
-    "OrderedDict": "from collections import OrderedDict",
-    "Callable": "from collections.abc import Callable",
+    "math": "",
+    "OrderedDict": "collections",
+    "Callable": "collections.abc",
+    "nullcontext": "contextlib",
+    "wraps": "functools",
+    "Any": "typing",
+    "ClassVar": "typing",
+    "NamedTuple": "typing",
 }
-TYPING = ("ClassVar", "NamedTuple")
-TORCH = {"torch": "import torch", "F": "import torch.nn.functional as F"}
+"""What may be imported, and from which module; in the order that isort keeps."""
+TORCH = {
+    "torch": "",
+    "torch.nn.functional as F": "",
+    "Tensor": "torch",
+    "nn": "torch",
+    "checkpoint": "torch.utils.checkpoint",
+}
 OUTPUTS = "Outputs"
 TRAINING_OUTPUTS = "TrainingOutputs"
 _NO_FIELDS = frozenset({"count", "index", "main"})
 """What a named tuple has already."""
 
-_TAKEN = {*dir(builtins), *keyword.kwlist, *SNIPPETS, *STANDARD, *TYPING, *TORCH, "Tensor", OUTPUTS, TRAINING_OUTPUTS}
+_TAKEN = {*dir(builtins), *keyword.kwlist, *SNIPPETS, *STANDARD, *TORCH, "F", OUTPUTS, TRAINING_OUTPUTS}
 
 
-def emit(graph: Graph) -> str:
+def emit(graph: Graph, *, checkpoint: bool = False) -> str:
     """The text of a file with a class for the network and one for each block; it needs PyTorch and nothing else.
 
     `forward` gives logits where the network ends in soft-max, and `predict` what soft-max makes of
     them. Other networks have no `predict`: their `forward` is all they compute. In training mode a
     network with heads gives a named tuple: the main output, then those of the heads.
+
+    With `checkpoint`, innermost blocks keep only their input in training and are computed again in
+    the backward pass (Chen et al. 2016), to the same numbers; raises Refusal A0709 where there are none.
     """
     whole = plan(graph)
-    classes = Classes(whole, {*_TAKEN, class_name(graph.name)})
+    again = need_recomputed(whole) if checkpoint else frozenset[str]()
+    classes = Classes(whole, {*_TAKEN, class_name(graph.name)}, again)
     classes.write()
     body = Writer()
     _write_network(body, whole, classes)
     parts = [*(made.text for made in classes.written), body.text]
-    names = _names("".join(parts))
-    snippets = [text for name, text in SNIPPETS.items() if name in names]
-    names |= _names("".join(snippets))
+    snippets = _snippets("".join(parts))
+    names = _names("".join([*snippets, *parts]))
     parts = [_head(graph, names), *snippets, *parts]
     return "\n\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
@@ -77,6 +92,17 @@ def class_name(name: str) -> str:
     return pytorch_names.class_name(name, _TAKEN)
 
 
+def _snippets(text: str) -> list[str]:
+    """What a text uses of the small modules, and what those use of each other; each after what it uses."""
+    names = _names(text)
+    found: list[str] = []
+    for name, snippet in reversed(SNIPPETS.items()):
+        if name in names:
+            names |= _names(snippet)
+            found.append(snippet)
+    return found[::-1]
+
+
 def _names(text: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
@@ -87,19 +113,19 @@ def _head(graph: Graph, names: set[str]) -> str:
     by = f"by archc from {origin}." if origin else "by archc."
     _doc(out, f"{_title(graph)}, generated {by}", f"{_title(graph)}.", f"Generated {by}")
     out.line()
-    standard = [line for name, line in STANDARD.items() if name in names]
-    typing = [name for name in TYPING if name in names]
-    if typing:
-        standard.append(f"from typing import {', '.join(typing)}")
-    for line in standard:
-        out.line(line)
-    if standard:
-        out.line()
-    for name, line in TORCH.items():
-        if name in names:
-            out.line(line)
-    out.line("from torch import Tensor, nn")
+    for lines in (_imports(STANDARD, names), _imports(TORCH, {*names, "Tensor", "nn"})):
+        out.lines += [*lines, ""] if lines else []
     return out.text
+
+
+def _imports(table: Mapping[str, str], names: Container[str]) -> list[str]:
+    """The lines that import what is used of a table."""
+    wanted: dict[str, list[str]] = {}
+    for name, module in table.items():
+        if name.rpartition(" ")[2] in names:
+            wanted.setdefault(module, []).append(name)
+    modules = [f"import {name}" for name in wanted.pop("", [])]
+    return modules + [f"from {module} import {', '.join(found)}" for module, found in wanted.items()]
 
 
 def _title(graph: Graph) -> str:

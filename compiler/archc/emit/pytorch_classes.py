@@ -35,6 +35,8 @@ class Classes:
 
     plan: Plan
     taken: set[str]
+    again: frozenset[str] = frozenset()
+    """The paths of the blocks that are computed again in the backward pass."""
     made: dict[str, Class] = field(default_factory=dict)
     """By the path of each instance."""
     written: list[Class] = field(default_factory=list)
@@ -73,7 +75,7 @@ class Classes:
     def _origin(self, group: Group) -> Family:
         """The block that a group is an instance of, or its place in the text."""
         if group.block:
-            return "block", group.block
+            return "block", group.block, group.path in self.again
         if group.path in self.plan.twins:
             return "head", self.plan.twins[group.path]
         block = self._around(group)
@@ -171,7 +173,8 @@ class Classes:
             scope = instance.scope if instance is not None else None
             arguments.append({entry.name: entry for entry in scope.arguments} if scope is not None else {})
         frame = Frame(self.plan, tuple(groups), self.made, block, tuple(arguments) if block is not None else ())
-        return write_class(frame, name, block if groups[0].block else None)
+        again = groups[0].path in self.again
+        return write_class(frame, name, block if groups[0].block else None, again)
 
     def _block(self, name: str) -> Block | None:
         return next((block for block in self.plan.graph.blocks if block.name.text == name), None)
@@ -188,8 +191,11 @@ def _reached(inside: Mapping[Family, set[Family]], start: Family) -> set[Family]
     return found
 
 
-def write_class(frame: Frame, name: str, block: Block | None) -> Class:
-    """The class of all of a frame's instances; raises Unlike if one cannot be."""
+def write_class(frame: Frame, name: str, block: Block | None, again: bool = False) -> Class:
+    """The class of all of a frame's instances; raises Unlike if one cannot be.
+
+    `again` is for one that is computed again in the backward pass.
+    """
     slots = align(frame.groups)
     order = list(steps(frame, slots))
     wiring = wire(frame, order)
@@ -218,6 +224,8 @@ def write_class(frame: Frame, name: str, block: Block | None) -> Class:
             text.lines += body.lines
             text.depth -= 1
         text.line()
+        if again:
+            text.line("@recomputed")
         with text.block("def forward(self, x: Tensor) -> Tensor"):
             text.doc(_mapping(frame, out))
             text.lines += forward.lines

@@ -479,4 +479,54 @@ class MaskingNoise(nn.Module):
         """Mask x in training; pass it on otherwise."""
         return x * (torch.rand_like(x) >= self.rate) if self.training else x
 ''',
+    "SpareBuffers": '''\
+class SpareBuffers:
+    """While entered, a block works on copies of its buffers, which it may change."""
+
+    def __init__(self, block: nn.Module) -> None:
+        """Remember the block."""
+        self.block = block
+        self.kept: list[tuple[nn.Module, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        """Put copies in the place of the buffers."""
+        self.kept = [
+            (module, name, buffer)
+            for module in self.block.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
+        for module, name, buffer in self.kept:
+            setattr(module, name, buffer.clone())
+
+    def __exit__(self, *_: object) -> None:
+        """Put the buffers back."""
+        for module, name, buffer in self.kept:
+            setattr(module, name, buffer)
+''',
+    "recomputed": '''\
+def recomputed(
+    forward: Callable[[Any, Tensor], Tensor],
+) -> Callable[[Any, Tensor], Tensor]:
+    """Keep only a block's input in training, and compute the rest again for gradients.
+
+    Batch norm counts each batch once, and what is random is the same both times.
+    """
+
+    @wraps(forward)
+    def wrapper(block: nn.Module, x: Tensor) -> Tensor:
+        if not (block.training and torch.is_grad_enabled()):
+            return forward(block, x)
+        if torch.compiler.is_compiling():
+            # The compiler sees to it that buffers change once.
+            return checkpoint(forward, block, x, use_reentrant=False)
+        return checkpoint(
+            forward,
+            block,
+            x,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), SpareBuffers(block)),
+        )
+
+    return wrapper
+''',
 }

@@ -1,0 +1,69 @@
+"""The largest batch that fits: by lines first, then by replaying the allocator.
+
+Live bytes after each event are a line in the batch, so the tensors alone give a bound at once. The
+allocator rounds and splits, which is not even monotonic in the batch; so near the bound it is replayed.
+"""
+
+from __future__ import annotations
+
+from archc.plan.devices import Device
+from archc.plan.memory import Assumption, runs, workspace_copies
+from archc.plan.tensors import BATCH
+from archc.plan.trace import Trace
+
+MOST = 2**31
+"""No batch above is considered: PyTorch's kernels count in 32 bits."""
+
+CLOSE = 256
+"""The search ends when it knows the largest batch to this part of itself."""
+
+
+def largest_batch(trace: Trace, device: Device, assumption: Assumption = "expected") -> int:
+    """The largest batch that two steps run with; 0 if not even one example does.
+
+    What is answered has been replayed. A larger batch may run, as the allocator is not monotonic, but no
+    more than a hundredth larger as a rule.
+    """
+    upper = min(_bound(trace, device, assumption), MOST)
+    if upper < 1 or runs(trace, upper, device, assumption):
+        return upper
+    lower, step = upper, max(1, upper // 32)
+    while not runs(trace, lower := max(1, lower - step), device, assumption):
+        if lower == 1:
+            return 0
+        upper, step = lower, step * 2
+    while upper - lower > max(1, lower // CLOSE):
+        middle = (lower + upper) // 2
+        if runs(trace, middle, device, assumption):
+            lower = middle
+        else:
+            upper = middle
+    return lower
+
+
+def _bound(trace: Trace, device: Device, assumption: Assumption) -> int:
+    """The batch above which the tensors alone are too large, whatever the allocator does."""
+    room = device.memory - device.context
+    times = workspace_copies(trace, device, assumption)
+    whole, each = [], []
+    for number, size in enumerate(trace.sizes):
+        traced = size * times if number in trace.workspaces else size
+        per_example, constant = divmod(traced, BATCH)
+        whole.append(constant)
+        each.append(per_example)
+    for number in trace.handles:
+        whole[number] = 0 if assumption == "lower" else device.workspace
+    constant = slope = 0
+    best = MOST
+    for event in (*trace.load, *trace.first, *trace.next):
+        if event < 0:
+            constant -= whole[~event]
+            slope -= each[~event]
+            continue
+        constant += whole[event]
+        slope += each[event]
+        if constant > room:
+            return 0
+        if slope * best > room - constant:
+            best = (room - constant) // slope
+    return best
