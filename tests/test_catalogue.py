@@ -19,6 +19,9 @@ from archc.emit import pytorch
 from archc.ir import Graph, Node, Op, Shape, chain
 from archc.ops import CATALOGUE, OPS
 from archc.ops.declare import Reference, syntax, written
+from archc.plan.dialects import DIALECTS, count
+from archc.plan.recipe import Recipe
+from archc.plan.trace import trace
 from archc.source import Source
 from conftest import ROOT
 from targets import graph_of, graphs
@@ -34,6 +37,8 @@ TARGETS: dict[str, Callable[[Graph], object]] = {
     "records": lambda graph: (to_json(analyse(graph)), to_csv(analyse(graph))),
     "explain": explain,
     "diagram": dot,
+    "plan": lambda graph: trace(graph, Recipe(training=any(node.params for node in graph.nodes))),
+    "dialects": lambda graph: [count(graph, dialect) for dialect in DIALECTS],
 }
 
 
@@ -91,7 +96,7 @@ class Unheard(Op):
         return inputs[0]
 
 
-@pytest.mark.parametrize("target", ["pytorch", "onnx"])
+@pytest.mark.parametrize("target", ["pytorch", "onnx", "plan"])
 def test_a_missing_arm_is_named(target: str) -> None:
     with pytest.raises((NotImplementedError, KeyError), match="Unheard"):
         TARGETS[target](chain("net", (4, 3, 3), [("unheard1", Unheard())]))
