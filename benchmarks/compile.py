@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from archc.cli import main as archc
-from machine import describe, options, write
+from machine import describe, options, write, yardstick
 
 LAYERS = (1_250, 2_500, 5_000, 10_000)
 
@@ -27,15 +27,6 @@ def seconds(spec: Path) -> float:
     if status:
         raise SystemExit(f"{spec} is not right")
     return taken
-
-
-def yardstick() -> float:
-    """Wall time of a million additions in plain Python: how fast the machine is just now."""
-    begun = time.perf_counter()
-    total = 0
-    for number in range(1_000_000):
-        total += number
-    return time.perf_counter() - begun
 
 
 def main() -> None:

@@ -1,22 +1,30 @@
-"""What the benchmarks share: options, and the name of the machine that the numbers are from."""
+"""What the benchmarks share: options, yardsticks, and the name of the machine that the numbers are from."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 
+def parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """`--rounds` and `--json`; a script adds its own."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--rounds", type=int, default=rounds, help="how often each is measured")
+    made.add_argument("--json", type=Path, help="write the result to this file too")
+    return made
+
+
 def options(description: str, rounds: int) -> argparse.Namespace:
-    """`--rounds` and `--json`."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, help="how often each is measured")
-    parser.add_argument("--json", type=Path, help="write the result to this file too")
-    return parser.parse_args()
+    """`--rounds` and `--json`, as they are given."""
+    return parser(description, rounds).parse_args()
 
 
 def machine() -> dict[str, Any]:
@@ -37,10 +45,38 @@ def describe() -> str:
     return f"{here['processor']}, {here['cores']} cores, {here['system']}, Python {here['python']}"
 
 
-def write(path: Path | None, result: dict[str, Any]) -> None:
-    """Keep a result, with the machine it was read on."""
+def waiting() -> float | None:
+    """How many processes want to run, over the last minute; None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 1)
+    except (AttributeError, OSError):
+        return None
+
+
+def yardstick() -> float:
+    """Wall time of a million additions in plain Python: how fast the machine is just now."""
+    begun = time.perf_counter()
+    total = 0
+    for number in range(1_000_000):
+        total += number
+    return time.perf_counter() - begun
+
+
+def ranked(values: Sequence[float], part: float) -> float:
+    """The smallest value that so large a part of all does not exceed: 0.95 gives the 95th percentile."""
+    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
+
+
+def verdict(met: bool) -> str:
+    """Whether a goal is met, in words."""
+    return "met" if met else "NOT MET"
+
+
+def write(path: Path | None, result: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> None:
+    """Keep a result, with the machine it was read on and what `more` is known of that."""
     if path is not None:
-        path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n", encoding="utf-8")
+        known = machine() | dict(more or {})
+        path.write_text(json.dumps({"machine": known, **result}, indent=1) + "\n", encoding="utf-8")
 
 
 def _processor() -> str:

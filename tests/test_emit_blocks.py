@@ -305,6 +305,16 @@ TEXTS: dict[str, tuple[str, list[str]]] = {
         """,
         ["LayerNorm2d", "WindowAttention", "Attend"],
     ),
+    "one name for two layers": (
+        """network Named
+        input 16x16x4
+        hidden conv = bn relu
+        block gate(m, c=in) { mul { identity; { global-avgpool, conv-1-m relu, conv-1-c sigmoid } } }
+        block unit(c, m=0) { add { { conv-3-c, conv-3-c, if m > 0 { gate(m) } }; shortcut } }
+        unit(8), unit(8, m=2), unit(16, m=2)
+        """,
+        ["Gate", "Unit", "Unit2"],
+    ),
     "nothing done": (
         """network Nothing
         input 16x16x8

@@ -22,6 +22,7 @@ from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, show, substi
 from archc.emit.pytorch_tree import Group, Plan
 from archc.emit.pytorch_wiring import Step, member_of, steps, wire
 from archc.ir import Argument, Node, Shape, channels
+from archc.ops import pointwise
 from archc.tree import Block
 
 Family = tuple[object, ...]
@@ -173,8 +174,7 @@ class Classes:
             scope = instance.scope if instance is not None else None
             arguments.append({entry.name: entry for entry in scope.arguments} if scope is not None else {})
         frame = Frame(self.plan, tuple(groups), self.made, block, tuple(arguments) if block is not None else ())
-        again = groups[0].path in self.again
-        return write_class(frame, name, block if groups[0].block else None, again)
+        return write_class(frame, name, block if groups[0].block else None, groups[0].path in self.again)
 
     def _block(self, name: str) -> Block | None:
         return next((block for block in self.plan.graph.blocks if block.name.text == name), None)
@@ -225,7 +225,8 @@ def write_class(frame: Frame, name: str, block: Block | None, again: bool = Fals
             text.depth -= 1
         text.line()
         if again:
-            text.line("@recomputed")
+            drawn = any(isinstance(node.op, pointwise.RRelu) for group in frame.groups for node in group.nodes())
+            text.line("@recomputed_in_full" if drawn else "@recomputed")
         with text.block("def forward(self, x: Tensor) -> Tensor"):
             text.doc(_mapping(frame, out))
             text.lines += forward.lines

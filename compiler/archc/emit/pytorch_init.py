@@ -54,8 +54,12 @@ class Modules:
 
 
 def modules(frame: Frame, order: Sequence[Step], wiring: Wiring, stacks: Stacks) -> Modules:
-    """Work out the modules in the order of execution, as the channels of one are those of the next."""
+    """Work out the modules in the order of execution, as the channels of one are those of the next.
+
+    Raises Unlike where layers that stand at different places of the text have one name.
+    """
     found = Modules()
+    taken: set[tuple[str, str]] = set()
     arriving: dict[int, Symbol | None] = {INPUT: frame.scope["in"]}
     names = {name for step in order for name in step.slot.names}
     for number, step in enumerate(order):
@@ -71,6 +75,9 @@ def modules(frame: Frame, order: Sequence[Step], wiring: Wiring, stacks: Stacks)
             continue
         attribute, after = _attribute(frame, step, given[0], stacks, names)
         if attribute is not None:
+            if (step.owner, attribute.name) in taken:
+                raise Unlike(f"{attribute.name} is one layer in some instances and another in others")
+            taken.add((step.owner, attribute.name))
             found.attributes[number] = attribute
         arriving[number] = _passed(frame, slot, given[0], after)
     found.out = arriving[wiring.end]

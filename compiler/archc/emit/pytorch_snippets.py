@@ -530,3 +530,12 @@ def recomputed(
     return wrapper
 ''',
 }
+SNIPPETS["recomputed_in_full"] = (
+    SNIPPETS["recomputed"]
+    .replace("def recomputed(", "def recomputed_in_full(")
+    .replace(
+        "            context_fn=",
+        "            early_stop=False,  # or the last rrelu would not draw its slopes\n            context_fn=",
+    )
+)
+"""PyTorch stops as soon as all that gradients want is kept, as rrelu's slopes are before they are drawn (#193671)."""

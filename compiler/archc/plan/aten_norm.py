@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from archc.plan.aten_views import Given, Grads, raised
+from archc.plan.aten_views import Given, Grads, as_contiguous, formatted, raised
 from archc.plan.tape import Node, Tape
-from archc.plan.tensors import Sizes, Tensor, channels_last, is_channels_last, kept, spread
+from archc.plan.tensors import Sizes, Tensor, is_channels_last, is_contiguous, kept, suggested
 
 
 def batch_norm(
@@ -20,7 +20,7 @@ def batch_norm(
     always: bool = False,
 ) -> Tensor:
     """`batch_norm`: in training, or `always`, with the batch's own statistics, which it keeps in float32."""
-    y = tape.new(x.shape, kept(x), x.dtype)
+    y = tape.new(x.shape, _in_order(x), x.dtype)
     if not (tape.training or always):
         tape.call("batch_norm", (x, y))
         return y
@@ -30,6 +30,11 @@ def batch_norm(
     saved = (x, weight, *buffers, mean, deviation)
     tape.record(_batch_norm_backward, saved, (x, weight, bias), (y,), channels[0])
     return y
+
+
+def _in_order(x: Tensor) -> Sizes | None:
+    """The strides of a map that is normalised: those in doubt are of channels that come first."""
+    return None if is_contiguous(x) else suggested(x)
 
 
 def _batch_norm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
@@ -55,8 +60,9 @@ def _layer_norm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 def group_norm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
     """`group_norm`."""
     x = raised(tape, x)
-    y = tape.new(x.shape, kept(x), x.dtype)
-    mean, deviation = tape.new((x.shape[0], groups)), tape.new((x.shape[0], groups))
+    x = formatted(tape, x, x) if tape.manner.device == "cpu" else as_contiguous(tape, x)
+    y = tape.new(x.shape, suggested(x), x.dtype)
+    mean, deviation = (tape.new((x.shape[0], groups), None, x.dtype) for _ in range(2))
     tape.call("group_norm", (x, y))
     tape.record(_group_norm_backward, (x, mean, deviation, weight), (x, weight, bias), (y,))
     return y
@@ -70,7 +76,7 @@ def _group_norm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 def _normalised(tape: Tape, name: str, node: Node, grad: Tensor, x: Tensor, size: Sizes) -> Grads:
     to_x, to_weight, to_bias = node.edges
     copy = tape.aligned(grad) if not is_channels_last(x) else None
-    grad_x = tape.new(x.shape, kept(x) if name == "batch_norm_backward" else None, x.dtype) if to_x else None
+    grad_x = tape.new(x.shape, _in_order(x) if name == "batch_norm_backward" else None, x.dtype) if to_x else None
     grad_weight = tape.new(size) if to_weight else None
     grad_bias = tape.new(size) if to_bias else None
     tape.call(name, (grad, grad, x, x, *(() if grad_x is None else (grad_x,))))
@@ -95,7 +101,7 @@ def _repeated_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 
 def sorted_values(tape: Tape, x: Tensor) -> Tensor:
     """The values of `sort` along the last axis; where they came from is kept."""
-    y, indices = tape.new(x.shape, None, x.dtype), tape.new(x.shape, None, "int64")
+    y, indices = tape.new(x.shape, kept(x), x.dtype), tape.new(x.shape, kept(x), "int64")
     tape.call("sort", (x, y, indices))
     tape.record(_sorted_backward, (indices,), (x,), (y,))
     return y
@@ -115,7 +121,7 @@ def softmax(tape: Tape, x: Tensor, name: str = "softmax") -> Tensor:
 
 
 def _softmax(tape: Tape, x: Tensor, name: str) -> Tensor:
-    y = tape.new(x.shape, kept(x), x.dtype)
+    y = tape.new(x.shape, None, x.dtype)
     tape.call(name, (x, y))
     tape.record(_softmax_backward, (y,), (x,), (y,), name)
     return y
@@ -123,7 +129,7 @@ def _softmax(tape: Tape, x: Tensor, name: str) -> Tensor:
 
 def _softmax_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (y,) = grads, node.saved
-    made = tape.new(grad.shape, spread(grad.shape, (grad,)), grad.dtype)
+    made = tape.new(grad.shape, None, grad.dtype)
     tape.call(f"{node.data}_backward", (grad, y, made))
     return (made,)
 
@@ -133,7 +139,7 @@ def _softmax_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 
 def max_pool(tape: Tape, x: Tensor, shape: Sizes, name: str = "max_pool2d") -> tuple[Tensor, Tensor]:
     """Max-pooling, and where each value was found: an int64 for each."""
-    strides = channels_last(shape) if is_channels_last(x) else None
+    strides = suggested(x, shape)
     y, indices = tape.new(shape, strides, x.dtype), tape.new(shape, strides, "int64")
     tape.call(name, (x, y, indices))
     tape.record(_max_pool_backward, (x, indices), (x,), (y,), f"{name}_backward")
@@ -142,7 +148,7 @@ def max_pool(tape: Tape, x: Tensor, shape: Sizes, name: str = "max_pool2d") -> t
 
 def _max_pool_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (x, indices) = grads, node.saved
-    made = tape.new(x.shape, channels_last(x.shape) if is_channels_last(x) else None, x.dtype)
+    made = tape.new(x.shape, suggested(x), x.dtype)
     tape.call(node.data, (grad, indices, made))
     return (made,)
 
@@ -150,7 +156,7 @@ def _max_pool_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 def mapped(tape: Tape, x: Tensor, shape: Sizes, name: str, *, saves: bool) -> Tensor:
     """An operator of a map to another one, which keeps its input or only the size of it."""
     x = raised(tape, x) if name.startswith("upsample") else x
-    strides = channels_last(shape) if is_channels_last(x) else None
+    strides = suggested(x, shape)
     y = tape.new(shape, strides, x.dtype)
     tape.call(name, (x, y))
     tape.record(_mapped_backward, (x,) if saves else (), (x,), (y,), (f"{name}_backward", x.shape))
@@ -160,14 +166,15 @@ def mapped(tape: Tape, x: Tensor, shape: Sizes, name: str, *, saves: bool) -> Te
 def _mapped_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (name, shape) = grads, node.data
     like = node.saved[0] if node.saved else grad
-    made = tape.new(shape, channels_last(shape) if is_channels_last(like) else None, grad.dtype)
+    strides = None if name in ("upsample_bicubic2d_backward", "im2col") else suggested(like, shape)
+    made = tape.new(shape, strides, grad.dtype)
     tape.call(name, (grad, made))
     return (made,)
 
 
 def max_unpool(tape: Tape, x: Tensor, indices: Tensor, shape: Sizes) -> Tensor:
     """`max_unpool2d`: each value goes back to where it was found."""
-    y = tape.new(shape, channels_last(shape) if is_channels_last(x) else None, x.dtype)
+    y = tape.new(shape, suggested(x, shape), x.dtype)
     tape.call("max_unpool2d", (x, indices, y))
     tape.record(_max_unpool_backward, (indices,), (x,), (y,))
     return y
@@ -196,7 +203,7 @@ def folded(tape: Tape, x: Tensor, shape: Sizes) -> Tensor:
 def cross_entropy(tape: Tape, logits: Tensor, target: Tensor) -> Tensor:
     """`F.cross_entropy`: log-soft-max in the type of the logits, then the mean of what it says of the targets."""
     logs = raised(tape, _softmax(tape, logits, "log_softmax"))
-    loss, total = tape.new(()), tape.new(())
+    loss, total = tape.new((), None, logs.dtype), tape.new((), None, logs.dtype)
     tape.call("nll_loss", (logs, target))
     tape.record(_nll_backward, (logs, target, total), (logs,), (loss,))
     return loss

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archc.plan.aten_views import Given, Grads, lowered, raised, sum_to
+from archc.plan.aten_views import Given, Grads, lowered, raised, restored, stretched, sum_to
 from archc.plan.tape import Node, Tape
-from archc.plan.tensors import Sizes, Tensor, common, kept, spread
+from archc.plan.tensors import Sizes, Storage, Tensor, common, kept, spread
 
 KEEPS_OUTPUT = frozenset({"relu", "sigmoid", "tanh"})
 """Activations whose derivative PyTorch works out from the result; those of all others from what came in
 (`tools/autograd/derivatives.yaml`)."""
 
-_GRAD_FIRST = frozenset({"gelu", "leaky_relu", "elu", "hardtanh", "softplus", "silu", "mish", "sigmoid", "tanh"})
-"""Those whose backward operator takes the gradient first, and lays its result out as the gradient."""
+_SAVED_FIRST = frozenset({"relu", "leaky_relu"})
+"""Those whose backward operator takes what was saved first, and lays its result out as that."""
+
+_ALONE = frozenset({"neg", "pow", "clamp_min"})
+"""Operators that take no number as a tensor."""
+
+_NUMBER = Tensor((), Storage([], [], 0))
+"""Stands for a number among tensors."""
 
 
 def activation(tape: Tape, x: Tensor, name: str) -> Tensor:
     """An elementwise function of one tensor."""
     x = raised(tape, x) if name == "softplus" else x
-    y = tape.new(x.shape, kept(x), x.dtype)
+    y = tape.new(x.shape, kept(x) if name == "hardtanh" else spread(x.shape, (x,)), x.dtype)
     tape.call(name, (x, y))
     tape.record(_activation_backward, (y if name in KEEPS_OUTPUT else x,), (x,), (y,), name)
     return y
@@ -27,7 +33,7 @@ def activation(tape: Tape, x: Tensor, name: str) -> Tensor:
 
 def _activation_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (saved,) = grads, node.saved
-    order = (grad, saved) if node.data in _GRAD_FIRST else (saved, grad)
+    order = (saved, grad) if node.data in _SAVED_FIRST else (grad, saved)
     made = tape.new(grad.shape, spread(grad.shape, order), grad.dtype)
     tape.call(f"{node.data}_backward", (grad, saved, made))
     return (made,)
@@ -35,23 +41,19 @@ def _activation_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 
 def scaled(tape: Tape, x: Tensor, name: str = "mul") -> Tensor:
     """A tensor times a number, or divided by it; its backward pass does the same."""
-    y = tape.new(x.shape, kept(x), x.dtype)
-    tape.call(name, (x, y))
+    y = unary(tape, name, x)
     tape.record(_scaled_backward, (), (x,), (y,), name)
     return y
 
 
 def _scaled_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,) = grads
-    made = tape.new(grad.shape, kept(grad), grad.dtype)
-    tape.call(node.data, (grad, made))
-    return (made,)
+    return (unary(tape, node.data, grad),)
 
 
 def shifted(tape: Tape, x: Tensor) -> Tensor:
     """A tensor plus a number."""
-    y = tape.new(x.shape, kept(x), x.dtype)
-    tape.call("add", (x, y))
+    y = unary(tape, "add", x)
     tape.record(_shifted_backward, (), (x,), (y,))
     return y
 
@@ -143,8 +145,9 @@ def binary(tape: Tape, name: str, one: Tensor, other: Tensor) -> Tensor:
 
 
 def unary(tape: Tape, name: str, x: Tensor, dtype: str = "") -> Tensor:
-    """An operator of one tensor that autograd does not look at."""
-    made = tape.new(x.shape, kept(x), dtype or x.dtype)
+    """An operator of one tensor, perhaps with a number, that autograd does not look at."""
+    strides = kept(x) if name.endswith("_like") else spread(x.shape, (x,) if name in _ALONE else (x, _NUMBER))
+    made = tape.new(x.shape, strides, dtype or x.dtype)
     tape.call(name, (x, made))
     return made
 
@@ -192,16 +195,15 @@ def channel_dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
 
 def rrelu(tape: Tape, x: Tensor) -> Tensor:
     """`F.rrelu` in training: its random slopes are kept."""
-    noise = tape.new(x.shape, kept(x), x.dtype)
-    y = tape.new(x.shape, kept(x), x.dtype)
+    noise, y = tape.new(x.shape, None, x.dtype), tape.new(x.shape, None, x.dtype)
     tape.call("rrelu_with_noise", (x, noise, y))
     tape.record(_rrelu_backward, (x, noise), (x,), (y,))
     return y
 
 
 def _rrelu_backward(tape: Tape, node: Node, grads: Given) -> Grads:
-    (grad,), (x, _) = grads, node.saved
-    return (binary(tape, "rrelu_with_noise_backward", grad, x),)
+    (grad,), (_, noise) = grads, node.saved
+    return (binary(tape, "rrelu_with_noise_backward", noise, grad),)
 
 
 # Sums over axes. -----------------------------------------------------------------------------------
@@ -216,8 +218,9 @@ def mean(tape: Tape, x: Tensor, axes: Sequence[int], *, keep: bool = False) -> T
 
 def _mean_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,) = grads
-    shape, _, _ = node.data
-    made = tape.new(shape, None, grad.dtype)
+    shape, axes, keep = node.data
+    repeated = stretched(grad if keep else restored(grad, axes), shape)
+    made = tape.new(shape, spread(shape, (repeated, _NUMBER)), grad.dtype)
     tape.call("div", (grad, made))
     return (made,)
 
@@ -231,14 +234,13 @@ def amax(tape: Tape, x: Tensor, axis: int) -> Tensor:
 
 def _amax_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (x, y), axis = grads, node.saved, node.data
-    wide = (*y.shape[:axis], 1, *y.shape[axis:])
-    equal = tape.new(x.shape, None, "bool")
+    grad, y = restored(grad, (axis,)), restored(y, (axis,))
+    equal = tape.new(x.shape, spread(x.shape, (y, x)), "bool")
     tape.call("eq", (x, y, equal))
-    count = tape.new(wide, None, "int64")
+    count = tape.new(y.shape, None, "int64")
     tape.call("sum", (equal, count))
-    share = tape.new(wide, None, grad.dtype)
-    tape.call("div", (grad, count, share))
-    made = tape.new(x.shape, None, grad.dtype)
+    share = binary(tape, "div", grad, count)
+    made = tape.new(x.shape, spread(x.shape, (share, equal)), grad.dtype)
     tape.call("mul", (share, equal, made))
     return (made,)
 
@@ -275,16 +277,20 @@ def _clamped_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     return (made,)
 
 
-def power(tape: Tape, x: Tensor) -> Tensor:
+def power(tape: Tape, x: Tensor, exponent: float) -> Tensor:
     """`pow` to a constant."""
     x = raised(tape, x)
     y = unary(tape, "pow", x)
-    tape.record(_power_backward, (x,), (x,), (y,))
+    tape.record(_power_backward, (x,), (x,), (y,), exponent)
     return y
 
 
 def _power_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (x,) = grads, node.saved
+    if node.data == 0:
+        made = tape.new(x.shape, None, x.dtype)
+        tape.call("zeros_like", (made,))
+        return (made,)
     lower = unary(tape, "pow", x)
     slope = unary(tape, "mul", lower)
     return (binary(tape, "mul", grad, slope),)
@@ -293,18 +299,20 @@ def _power_backward(tape: Tape, node: Node, grads: Given) -> Grads:
 def prelu(tape: Tape, x: Tensor, slopes: Tensor) -> Tensor:
     """`prelu`: both gradients are as large as the input, whether they are wanted or not."""
     x, slopes = lowered(tape, x), lowered(tape, slopes)
-    y = tape.new(x.shape, kept(x), x.dtype)
+    y = tape.new(x.shape, spread(x.shape, (x, slopes)), x.dtype)
     tape.call("prelu", (x, y))
     tape.record(_prelu_backward, (x, slopes), (x, slopes), (y,), slopes.shape)
     return y
 
 
 def _prelu_backward(tape: Tape, node: Node, grads: Given) -> Grads:
-    (grad,), (x, _) = grads, node.saved
-    to_x: Tensor | None = binary(tape, "prelu_backward", grad, x)
-    to_slopes = unary(tape, "prelu_backward", grad)
+    (grad,), (x, slopes) = grads, node.saved
+    strides = spread(x.shape, (x, slopes, grad))
+    to_x, to_slopes = tape.new(x.shape, strides, grad.dtype), tape.new(x.shape, strides, grad.dtype)
+    tape.call("prelu_backward", (grad, x, to_x, to_slopes))
     if not node.edges[0]:
-        to_x = None
+        del to_x
+        return None, sum_to(tape, to_slopes, node.data)
     return to_x, sum_to(tape, to_slopes, node.data)
 
 

@@ -9,7 +9,7 @@ from archc.ir import Pair
 from archc.plan.aten_pointwise import add
 from archc.plan.aten_views import Given, Grads, expand, lowered, permute, reshape, sum_to, transpose
 from archc.plan.tape import Kind, Node, Tape
-from archc.plan.tensors import Sizes, Tensor, channels_last, is_channels_last, plain
+from archc.plan.tensors import Sizes, Tensor, channels_last, is_channels_last, is_contiguous, plain
 
 
 class Convolution(NamedTuple):
@@ -74,7 +74,7 @@ def linear(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
         return addmm(tape, bias, x, flipped)
     rows = (prod(x.shape[:-1]), x.shape[-1])
     whole = (*x.shape[:-1], weight.shape[0])
-    if bias is not None and x.strides is None:
+    if bias is not None and is_contiguous(x):
         return reshape(tape, addmm(tape, bias, reshape(tape, x, rows), flipped), whole)
     y = reshape(tape, mm(tape, reshape(tape, x, rows), flipped), whole)
     if bias is None:

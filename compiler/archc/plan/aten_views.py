@@ -7,7 +7,17 @@ from math import prod
 from typing import Any
 
 from archc.plan.tape import Node, Tape
-from archc.plan.tensors import Sizes, Tensor, kept, plain, viewed
+from archc.plan.tensors import (
+    Sizes,
+    Tensor,
+    channels_last,
+    is_channels_last,
+    is_contiguous,
+    kept,
+    lies_channels_last,
+    plain,
+    viewed,
+)
 
 Given = Sequence[Any]
 """The gradients of what a node made: tensors, or None for what nobody used."""
@@ -25,7 +35,14 @@ def copied(tape: Tape, x: Tensor, strides: Sizes | None = None) -> Tensor:
 
 def as_contiguous(tape: Tape, x: Tensor) -> Tensor:
     """`contiguous`."""
-    return x if x.strides is None else copied(tape, x)
+    return x if is_contiguous(x) else copied(tape, x)
+
+
+def formatted(tape: Tape, x: Tensor, like: Tensor) -> Tensor:
+    """`contiguous` in the memory format that another tensor suggests."""
+    if not is_channels_last(like):
+        return as_contiguous(tape, x)
+    return x if lies_channels_last(x) else copied(tape, x, channels_last(x.shape))
 
 
 def reshape(tape: Tape, x: Tensor, shape: Sizes) -> Tensor:
@@ -84,7 +101,7 @@ def expand(tape: Tape, x: Tensor, shape: Sizes) -> Tensor:
     """`expand`: axes of one element are repeated without a copy."""
     if x.shape == shape:
         return x
-    y = _expanded(x, shape)
+    y = stretched(x, shape)
     tape.record(_expand_backward, (), (x,), (y,), x.shape)
     return y
 
@@ -252,7 +269,17 @@ def _permuted(x: Tensor, order: Sequence[int]) -> Tensor:
     return Tensor(shape, x.storage, plain(shape, tuple(laid[axis] for axis in order)), x.dtype)
 
 
-def _expanded(x: Tensor, shape: Sizes) -> Tensor:
+def restored(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """A tensor with the axes put back, of one element each, over which it was summed."""
+    shape, strides = list(x.shape), list(x.laid())
+    for axis in axes:
+        strides.insert(axis, shape[axis] * strides[axis] if axis < len(shape) else 1)
+        shape.insert(axis, 1)
+    return Tensor(tuple(shape), x.storage, plain(shape, tuple(strides)), x.dtype)
+
+
+def stretched(x: Tensor, shape: Sizes) -> Tensor:
+    """A view whose axes of one element are repeated."""
     missing = len(shape) - len(x.shape)
     laid = x.laid()
     strides = tuple(

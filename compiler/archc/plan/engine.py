@@ -13,7 +13,7 @@ from math import prod
 
 from archc.plan.aten_views import cast
 from archc.plan.tape import Leaf, Node, Tape
-from archc.plan.tensors import Tensor, is_dense, spread
+from archc.plan.tensors import Tensor, is_contiguous, is_dense, spread
 
 _ALONE = 2
 """What `sys.getrefcount` says of a storage that one tensor refers to: the tensor, and its own argument."""
@@ -110,7 +110,7 @@ def _accumulate(tape: Tape, leaf: Leaf, grad: Tensor) -> None:
     if leaf.gradient is not None:
         tape.call("add_", (leaf.gradient, leaf.gradient, grad))
         return
-    if grad.strides is not None or prod(grad.shape) != prod(leaf.shape):
+    if not is_contiguous(grad) or prod(grad.shape) != prod(leaf.shape):
         made = tape.new(leaf.shape, None, grad.dtype)
         tape.call("clone", (grad, made))
         grad = made

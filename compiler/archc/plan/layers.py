@@ -150,8 +150,8 @@ def _(op: norm.GRN, tape: Tape, x: Tensor, place: Place) -> Tensor:
     shares = p.div(tape, norms, p.shifted(tape, p.mean(tape, norms, (1,), keep=True)))
     channels = (x.shape[1], 1, 1)
     scale = v.reshape(tape, place.weight(), channels)
-    scaled = p.mul(tape, scale, p.mul(tape, x, shares))
-    return p.add(tape, p.add(tape, scaled, v.reshape(tape, place.weight("bias"), channels)), x)
+    bias = v.reshape(tape, place.weight("bias"), channels)
+    return p.add(tape, p.add(tape, p.mul(tape, scale, p.mul(tape, x, shares)), bias), x)
 
 
 @run.register
@@ -169,7 +169,8 @@ def _(op: norm.LRN, tape: Tape, x: Tensor, place: Place) -> Tensor:
     sums = n.mapped(tape, squares, (batch, 1, channels, height, width), "avg_pool3d", saves=True)
     del squares
     sums = v.reshape(tape, sums, x.shape)
-    return p.div(tape, x, p.power(tape, p.shifted(tape, p.scaled(tape, sums))))
+    sums = p.power(tape, p.shifted(tape, p.scaled(tape, sums)), op.beta)
+    return p.div(tape, x, sums)
 
 
 # Activations. --------------------------------------------------------------------------------------
@@ -308,7 +309,7 @@ def _(op: resize.Unpool, tape: Tape, x: Tensor, place: Place) -> Tensor:
     if kernel == stride:
         return n.mapped(tape, x, place.shape, "upsample_nearest2d", saves=False)
     spread = _spread(tape, x, place.shape, kernel)
-    one = Tensor((1, 1, *x.shape[2:]), x.storage)
+    one = v.narrow(tape, v.narrow(tape, x, 0, 1), 1, 1)
     return p.div(tape, spread, _spread(tape, p.unary(tape, "ones_like", one), (1, 1, *place.shape[2:]), kernel))
 
 

@@ -25,8 +25,8 @@ def _(op: attention.Attention, tape: Tape, x: Tensor, place: Place) -> Tensor:
     query, key, value = (v.select(tape, made, 0) for _ in range(3))
     y = _attend(tape, query, key, value, rate)
     del query, key, value
-    y = v.flatten(tape, v.transpose(tape, y, 1, 2), 2)
-    y = m.linear(tape, y, place.weight("out_proj.weight"), place.weights.get("out_proj.bias"))
+    weight, bias = place.weight("out_proj.weight"), place.weights.get("out_proj.bias")
+    y = m.linear(tape, v.flatten(tape, v.transpose(tape, y, 1, 2), 2), weight, bias)
     if len(x.shape) != 4:
         return y
     return v.unflatten(tape, v.transpose(tape, y, 1, 2), 2, x.shape[2:])
@@ -111,7 +111,7 @@ def _bias(op: attention.WindowAttention, tape: Tape, place: Place) -> Tensor:
     """A learnt number for each head and pair of positions, looked up in a table."""
     table, index = place.weight("relative_position_bias_table"), place.weight("relative_position_index")
     count = prod(op.window_)
-    found = tape.new((count * count, op.heads))
+    found = tape.new((count * count, op.heads), None, table.dtype)
     tape.call("index", (found, found))
     tape.record(_lookup_backward, (index,), (table,), (found,), table.shape)
     return v.permute(tape, v.reshape(tape, found, (count, count, op.heads)), (2, 0, 1))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, NamedTuple
 
-from archc.plan.tensors import WIDTHS, Sizes, Storage, Tensor
+from archc.plan.tensors import WIDTHS, Sizes, Storage, Tensor, is_contiguous
 
 Kind = Literal["gemm", "conv", "pointwise-conv", "depthwise", "attention", "memory"]
 """What the time of a call depends on besides its numbers."""
@@ -245,7 +245,7 @@ class Tape:
 
     def aligned(self, x: Tensor) -> Tensor | None:
         """The copy that cuDNN and cuBLAS make of a tensor that is not laid out in order."""
-        if x.strides is None or self.manner.device == "cpu":
+        if self.manner.device == "cpu" or is_contiguous(x):
             return None
         return self.new(x.shape, None, x.dtype)
 

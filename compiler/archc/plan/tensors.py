@@ -10,8 +10,9 @@ to the batch as a whole, and one trace serves every batch (see `of_batch`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
+from typing import Literal
 
 BATCH = 2**61 - 1
 """The batch while a program is traced: a prime above every size of a network."""
@@ -104,14 +105,18 @@ def along(shape: Sequence[int], order: Sequence[int]) -> Sizes | None:
 
 
 def plain(shape: Sequence[int], strides: Sizes) -> Sizes | None:
-    """The strides, or None if they are those of a contiguous tensor; axes of one element have no say."""
+    """The strides, or None if they are those of a contiguous tensor, axes of one element included."""
     step = 1
     for axis in range(len(shape) - 1, -1, -1):
-        if shape[axis] != 1:
-            if strides[axis] != step:
-                return strides
-            step *= shape[axis]
+        if strides[axis] != step:
+            return strides
+        step *= max(shape[axis], 1)
     return None
+
+
+def is_contiguous(tensor: Tensor) -> bool:
+    """Whether the last axis varies fastest; axes of one element have no say."""
+    return tensor.strides is None or _is_laid(tensor, range(len(tensor.shape) - 1, -1, -1))
 
 
 def is_channels_last(tensor: Tensor) -> bool:
@@ -122,7 +127,7 @@ def is_channels_last(tensor: Tensor) -> bool:
     if strides[1] == 0:
         return False
     least = 0
-    for axis in (1, 3, 2, 0):
+    for axis in _CHANNELS_LAST:
         if shape[axis] == 0 or strides[axis] < least or (axis == 0 and least == strides[1]):
             return False
         least = strides[axis] * max(shape[axis], 1)
@@ -131,7 +136,33 @@ def is_channels_last(tensor: Tensor) -> bool:
 
 def channels_last(shape: Sequence[int]) -> Sizes | None:
     """The strides of a map whose channels vary fastest."""
-    return along(shape, (1, 3, 2, 0))
+    return along(shape, _CHANNELS_LAST)
+
+
+_CHANNELS_LAST = (1, 3, 2, 0)
+
+
+def suggested(tensor: Tensor, shape: Sizes | None = None) -> Sizes | None:
+    """The strides of a new map, perhaps of another shape, in the memory format that this one suggests."""
+    return channels_last(shape or tensor.shape) if is_channels_last(tensor) else None
+
+
+def lies_channels_last(tensor: Tensor) -> bool:
+    """Whether the channels of a map vary fastest (`is_contiguous(memory_format=torch.channels_last)`)."""
+    return len(tensor.shape) == 4 and _is_laid(tensor, _CHANNELS_LAST)
+
+
+def _is_laid(tensor: Tensor, order: Iterable[int]) -> bool:
+    """Whether the axes of a dense tensor vary in this order, the fastest first; those of one element have no say."""
+    step = 1
+    strides = tensor.laid()
+    for axis in order:
+        size = tensor.shape[axis]
+        if size != 1:
+            if strides[axis] != step:
+                return False
+            step *= size
+    return True
 
 
 def is_dense(shape: Sequence[int], strides: Sizes) -> bool:
@@ -146,21 +177,30 @@ def is_dense(shape: Sequence[int], strides: Sizes) -> bool:
 
 
 def kept(tensor: Tensor) -> Sizes | None:
-    """The strides of a new tensor that keeps the layout of this one."""
-    return None if tensor.strides is None else spread(tensor.shape, (tensor,))
+    """The strides of a new tensor that keeps the layout of this one (`empty_like`)."""
+    if tensor.strides is None or is_dense(tensor.shape, tensor.strides):
+        return tensor.strides
+    return along(tensor.shape, _order(tensor.shape, (tensor.strides,)))
 
 
 def spread(shape: Sizes, operands: Sequence[Tensor]) -> Sizes | None:
     """The strides that an elementwise operation gives its result (PyTorch's `TensorIterator`)."""
     if all(each.strides is None and each.shape == shape for each in operands):
         return None
-    full = [each for each in operands if len(each.shape) == len(shape)]
-    if len(full) == len(operands) and all(each.shape == shape for each in operands):
+    if all(each.shape == shape for each in operands):
+        if all(map(is_contiguous, operands)):
+            return None
+        if all(map(lies_channels_last, operands)):
+            return channels_last(shape)
         first = operands[0].laid()
         if all(each.laid() == first for each in operands[1:]) and is_dense(shape, first):
             return plain(shape, first)
+    return along(shape, _order(shape, [_stretched(each, shape) for each in operands]))
+
+
+def _order(shape: Sizes, steps: Sequence[Sizes]) -> list[int]:
+    """The axes of a result, the fastest first, as the operands' strides suggest."""
     order = list(range(len(shape) - 1, -1, -1))
-    steps = [_stretched(each, shape) for each in operands]
     for place in range(1, len(order)):
         here = place
         for before in range(place - 1, -1, -1):
@@ -170,7 +210,7 @@ def spread(shape: Sizes, operands: Sequence[Tensor]) -> Sizes | None:
             if swap > 0:
                 order[before], order[here] = order[here], order[before]
                 here = before
-    return along(shape, order)
+    return order
 
 
 def _stretched(tensor: Tensor, shape: Sizes) -> Sizes:
@@ -194,14 +234,16 @@ def _compared(left: int, right: int, steps: Sequence[Sizes], shape: Sizes) -> in
     return 0
 
 
-def viewed(tensor: Tensor, shape: Sizes) -> Sizes | bool | None:
+def viewed(tensor: Tensor, shape: Sizes) -> Sizes | Literal[False] | None:
     """The strides under which a tensor can be seen in another shape; False where it has to be copied."""
     if tensor.strides is None:
         return None
+    if not tensor.shape:
+        return plain(shape, (1,) * len(shape))
     found = [0] * len(shape)
     place = len(shape) - 1
     old, strides = tensor.shape, tensor.strides
-    base = strides[-1] if strides else 1
+    base = strides[-1]
     count = wanted = 1
     for axis in range(len(old) - 1, -1, -1):
         count *= old[axis]
