@@ -1,9 +1,10 @@
 """What PyTorch saves, and what its memory tracker says, on a CUDA device that is not there.
 
-Run as a program: `fake_cuda.py PRECISION FILE…`; prints JSON. Fake tensors need no device to compute on, but
-autograd asks each device for a guard, which a build without CUDA lacks. One of Python's that does
-nothing is registered for the device that PyTorch keeps for such, and copied to CUDA's place. The backward
-pass is not possible this way: its engine asks for a real device.
+Run as a program: `fake_cuda.py PRECISION FILE…`, or `tracker` in the place of a precision; prints JSON.
+
+Fake tensors need no device to compute on, but autograd asks each device for a guard, which a build without CUDA
+lacks. One of Python's that does nothing is registered for the device that PyTorch keeps for such, and copied to
+CUDA's place. The backward pass is not possible this way: its engine asks for a real device.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def forward(graph: Graph, precision: str, batch: int) -> dict[str, int]:
             loss = criterion(graph, listed(network(x)), targets)
         found = {"saved": sum(saved.values())}
         del loss
-        if half is None and precision != "bf16":
+        if precision == "tracker":
             tracker = MemTracker()
             tracker.track_external(network, x)
             with tracker:
