@@ -57,7 +57,7 @@ def sums(calls: tuple[Call, ...]) -> tuple[int, int]:
     return forward, backward
 
 
-@pytest.mark.parametrize(("spec", "column"), NETWORKS, ids="-".join)
+@pytest.mark.parametrize(("spec", "column"), NETWORKS, ids=map(":".join, NETWORKS))
 def test_every_operation(spec: str, column: str) -> None:
     graph = graphs(spec)[column]
     forward, backward = sums(trace(graph, Recipe(device="cpu")).calls)
