@@ -8,10 +8,12 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from archc.diagnostics import Refusal
 
 
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -25,6 +27,14 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
 def options(description: str, rounds: int) -> argparse.Namespace:
     """`--rounds` and `--json`, as they are given."""
     return parser(description, rounds).parse_args()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; what archc refuses is told in words, without a traceback."""
+    try:
+        main()
+    except Refusal as problem:
+        raise SystemExit(str(problem)) from None
 
 
 def machine() -> dict[str, Any]:
@@ -75,8 +85,17 @@ def verdict(met: bool) -> str:
 def write(path: Path | None, result: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> None:
     """Keep a result, with the machine it was read on and what `more` is known of that."""
     if path is not None:
-        known = machine() | dict(more or {})
-        path.write_text(json.dumps({"machine": known, **result}, indent=1) + "\n", encoding="utf-8")
+        entries = {"machine": machine() | dict(more or {}), **result}
+        lines = ",\n".join(f" {json.dumps(name)}: {_text(value)}" for name, value in entries.items())
+        path.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+
+
+def _text(value: object) -> str:
+    """JSON within an object: records of a list on a line each, everything else spread out."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        rows = ",\n".join(f"  {json.dumps(row)}" for row in value)
+        return f"[\n{rows}\n ]"
+    return json.dumps(value, indent=1).replace("\n", "\n ")
 
 
 def _processor() -> str:

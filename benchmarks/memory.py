@@ -28,7 +28,7 @@ from typing import IO, Any, NamedTuple
 
 from archc.diagnostics import Refusal
 from archc.plan.devices import Device, find_device, load_devices
-from machine import describe, parser, ranked, verdict, waiting, write
+from machine import describe, parser, ranked, run, verdict, waiting, write
 from subjects import SMALL, WHOLE, Case, device_of
 
 Record = dict[str, Any]
@@ -83,7 +83,7 @@ def _on_gpus(full: bool) -> Iterator[Case]:
 
 
 def _on_cpus(full: bool) -> Iterator[Case]:
-    for batch in (4, 1, 2, 8) if full else (4, 1):
+    for batch in (4, 1, 2, 8):
         yield from (Case(name, batch) for name in SMALL)
         yield from (Case(name, batch, training=False) for name in SMALL)
         yield Case("DenseNet-121 at 64", batch, checkpoint=True)
@@ -170,11 +170,14 @@ def _on_gpu(case: Case) -> Record:
 
 
 def _on_cpu(case: Case) -> Record:
+    import torch
     from torch.profiler import ProfilerActivity, profile, record_function
 
     from subjects import graph
     from training import Run
 
+    # With more, an operation waits for others that run here.
+    torch.set_num_threads(1)
     network = graph(case.network, "cpu")
     # From the very first tensor on: of what was there before, the profiler does not learn that it goes.
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
@@ -505,6 +508,7 @@ def measure_all(
             "kind": kind,
             "errors": errors(rows, kind),
             "goals": GOALS,
+            "close": CLOSE,
             "waiting": {"before": begun, "after": waiting()},
             "largest": largest,
             "cases": rows,
@@ -513,7 +517,7 @@ def measure_all(
 
     done = {Case(**row["case"]) for row in rows}
     guesses = {}
-    for case in selected(grid(kind, chosen.full), chosen):
+    for case in selected(grid(kind, chosen.full), device, chosen):
         if case not in done:
             guess = predicted(case, device)
             if guess.get("fits", True):
@@ -527,7 +531,7 @@ def measure_all(
         keep()
     tried_before = {Case(**row["case"]) for row in largest}
     if kind == "cuda" and chosen.largest:
-        for case in selected(largest_cases(), chosen):
+        for case in selected(largest_cases(), device, chosen):
             if case not in tried_before and time.monotonic() < until:
                 largest.append(tried(case, device, chosen.bisect))
                 row = largest[-1]
@@ -539,24 +543,24 @@ def measure_all(
     return rows, largest
 
 
-def selected(cases: Sequence[Case], chosen: argparse.Namespace) -> list[Case]:
-    """Those that are asked for."""
+def selected(cases: Sequence[Case], device: Device, chosen: argparse.Namespace) -> list[Case]:
+    """Those that are asked for, and that the device has the arithmetic for."""
     wanted = [each.lower() for each in chosen.only]
     found = [case for case in cases if not wanted or any(each in case.network.lower() for each in wanted)]
-    return found[: chosen.most or None]
+    return [case for case in found if case.computes(device)][: chosen.most or None]
 
 
 def dry_run(device: Device, chosen: argparse.Namespace) -> None:
     """Print what is predicted for the grid of a device, and nothing of what is so."""
     print(f"predictions for {device.name}; nothing is run\n")
-    for case in selected(grid(device.kind, chosen.full), chosen):
+    for case in selected(grid(device.kind, chosen.full), device, chosen):
         guess = predicted(case, device)
         names = QUANTITIES[device.kind]
         fits = "" if guess.get("fits", True) else "  is not expected to fit"
         print(f"{case!s:<60} {' '.join(_mib(guess[name]) for name in names)} MiB{fits}")
-    for case in selected(largest_cases(), chosen) if device.kind == "cuda" and chosen.largest else ():
+    for case in selected(largest_cases(), device, chosen) if device.kind == "cuda" and chosen.largest else ():
         print(f"{case!s:<60} largest batch {case.plan(device).largest:,}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

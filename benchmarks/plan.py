@@ -5,8 +5,8 @@ the time of a step, every layer. The search for the largest batch is timed by it
 command has it. Each goal is held against the least of all rounds, since whatever else runs only makes a round
 longer; the medians are kept beside.
 
-Then the same by turns with what it spares: one training step (Adam, batch 1) of the generated module on this CPU
-and, where it is installed, torchinfo's summary of that module, which runs a forward pass.
+Then the same by turns with what it spares: one training step (Adam, batch 1) of the generated module on one thread
+of this CPU and, where it is installed, torchinfo's summary of that module, which runs a forward pass.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import archc
 from archc.ir import Graph
 from archc.plan.devices import Device, find_device, load_devices
 from archc.plan.estimate import Plan, make_plan
-from machine import describe, parser, verdict, waiting, write, yardstick
+from machine import describe, parser, run, verdict, waiting, write, yardstick
 from subjects import SPECS, Case, Subject, read
 
 Jobs = Mapping[str, Callable[[], object]]
@@ -92,10 +92,10 @@ def planned(graph: Graph, device: Device, batch: int = 32) -> Plan:
 
 
 def by_turns(jobs: Jobs, rounds: int, prepare: Callable[[str], None] = lambda name: None) -> Times:
-    """The wall times of each job, all of them once in every round."""
+    """The wall times of each job, all of them once in every round, whose order turns round each time."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for each in range(rounds + 1):
-        for name, job in jobs.items():
+        for name, job in list(jobs.items())[:: -1 if each % 2 else 1]:
             prepare(name)
             begun = time.perf_counter()
             job()
@@ -202,8 +202,12 @@ def footprint() -> dict[str, Any]:
 
 def against_running(device: Device, rounds: int) -> dict[str, Any]:
     """How many times faster a plan is than one step of the generated module, and than torchinfo's summary of it."""
+    import torch
+
     from training import Run, accelerator
 
+    # As many as planning has: with more, an operation waits for others that run here.
+    torch.set_num_threads(1)
     found: dict[str, Any] = {"with": accelerator(), "torchinfo": None}
     summary: Callable[..., object] | None = None
     if find_spec("torchinfo"):
@@ -267,8 +271,8 @@ def main() -> None:
     print(describe())
     load = {"before": before, "after": waiting()}
     print(f"processes that wanted to run: {load['before']} before, {load['after']} after")
-    write(chosen.json, {**found, "device": device.key, "rounds": chosen.rounds, "waiting": load})
+    write(chosen.json, {**found, "alike": ALIKE, "device": device.key, "rounds": chosen.rounds, "waiting": load})
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

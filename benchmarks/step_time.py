@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import argparse
 import gc
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
 from archc.diagnostics import Refusal
 from archc.plan.devices import Device, find_device, load_devices
-from machine import describe, parser, ranked, verdict, waiting, write
+from machine import describe, parser, ranked, run, verdict, waiting, write
 from subjects import SMALL, WHOLE, Case, device_of, graph
 
 Record = dict[str, Any]
@@ -68,19 +68,22 @@ def timed(case: Case, kind: str, rounds: int) -> Record:
     """Seconds of a later step: the least and the median, and how many were counted. `failed` where it does not run."""
     import torch
 
-    from training import Run
-
     try:
-        run = Run(graph(case.network, kind), case, kind)
-        times = (_by_events if kind == "cuda" else _by_the_clock)(run.step, rounds)
+        times = _steps(case, kind, rounds)
     except (RuntimeError, MemoryError) as problem:
         return {"failed": (str(problem).strip() or type(problem).__name__).splitlines()[0]}
     finally:
-        run = None
         gc.collect()
         if kind == "cuda":
             torch.cuda.empty_cache()
     return {"least": min(times), "median": median(times), "steps": len(times)}
+
+
+def _steps(case: Case, kind: str, rounds: int) -> list[float]:
+    from training import Run
+
+    run = Run(graph(case.network, "cuda" if kind == "cuda" else "cpu"), case, kind)
+    return (_by_events if kind == "cuda" else _by_the_clock)(run.step, rounds)
 
 
 def _by_events(step: Callable[[], None], rounds: int) -> list[float]:
@@ -93,13 +96,13 @@ def _by_events(step: Callable[[], None], rounds: int) -> list[float]:
         warmed += 1
     each = (time.perf_counter() - begun) / warmed
     count = max(rounds, min(200, int(PACE / each)))
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    events: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]  # type: ignore[no-untyped-call]
     events[0].record()
     for event in events[1:]:
         step()
         event.record()
     torch.cuda.synchronize()
-    return [one.elapsed_time(two) / 1000 for one, two in itertools.pairwise(events)]
+    return [one.elapsed_time(two) / 1000 for one, two in pairwise(events)]
 
 
 def _by_the_clock(step: Callable[[], None], rounds: int) -> list[float]:
@@ -190,6 +193,7 @@ def asked() -> argparse.Namespace:
     asking.add_argument("--only", action="append", default=[], help="networks whose names contain this")
     asking.add_argument("--most", type=int, default=0, help="no more than so many cases of the grid")
     asking.add_argument("--seconds", type=float, default=1e9, help="begin no case after so many")
+    asking.add_argument("--threads", type=int, default=1, help="of a CPU (one, which waits for no other)")
     asking.add_argument("--dry-run", action="store_true", help="print predictions for --device, and run nothing")
     return asking.parse_args()
 
@@ -213,6 +217,9 @@ def main() -> None:
         raise SystemExit("PyTorch finds no GPU here; `--on cpu` times small networks, `--dry-run` predicts alone")
     if kind == "cpu" and torch.cuda.is_available():
         raise SystemExit("with a GPU the calibration takes that; `CUDA_VISIBLE_DEVICES= ` before the command hides it")
+    if kind == "cpu":
+        # Where others run too, an operation of several threads waits for the slowest, for a slice of the scheduler's.
+        torch.set_num_threads(chosen.threads)
     here = accelerator()
     print(f"{here.get('gpu') or describe()}, PyTorch {here['torch']}")
     until, begun = time.monotonic() + chosen.seconds, waiting()
@@ -230,7 +237,7 @@ def main() -> None:
     def keep(**more: Any) -> None:
         write(chosen.json, {**result, **more, "errors": errors(rows, kind), "cases": rows}, here)
 
-    for case in selected(grid(kind), chosen):
+    for case in selected(grid(kind), calibrated, chosen):
         if time.monotonic() > until:
             break
         if any(not case.plan(device).fits for device in devices.values()):
@@ -275,17 +282,17 @@ def record(device: Device) -> Record:
     return {name: dict(value) if hasattr(value, "keys") else value for name, value in asdict(device).items()}
 
 
-def selected(cases: Sequence[Case], chosen: argparse.Namespace) -> list[Case]:
-    """Those that are asked for."""
+def selected(cases: Sequence[Case], device: Device, chosen: argparse.Namespace) -> list[Case]:
+    """Those that are asked for, and that the device has the arithmetic for."""
     wanted = [each.lower() for each in chosen.only]
     found = [case for case in cases if not wanted or any(each in case.network.lower() for each in wanted)]
-    return found[: chosen.most or None]
+    return [case for case in found if case.computes(device)][: chosen.most or None]
 
 
 def dry_run(device: Device, chosen: argparse.Namespace) -> None:
     """Print what is predicted for the grid of a device, and nothing of what is so."""
     print(f"predictions for {device.name}; nothing is run\n")
-    for case in selected(grid(device.kind), chosen):
+    for case in selected(grid(device.kind), device, chosen):
         guess = predicted(case, device)
         bound = "host" if guess["host"] > guess["device"] else "device"
         fits = "" if case.plan(device).fits else "  is not expected to fit"
@@ -294,4 +301,4 @@ def dry_run(device: Device, chosen: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

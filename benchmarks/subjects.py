@@ -78,6 +78,11 @@ class Case:
         updates = Optimizer(BY_NAME[self.optimizer], WAYS[kind, self.fused])
         return Recipe(self.training, kind, PRECISIONS[self.precision], updates, self.checkpoint)
 
+    def computes(self, device: Device) -> bool:
+        """Whether the device has the arithmetic; of `default` it takes what there is."""
+        precision = PRECISIONS[self.precision]
+        return self.precision == "default" or {precision.convolutions, precision.products} <= device.rates.keys()
+
     def plan(self, device: Device) -> Plan:
         """The prediction."""
         return make_plan(graph(self.network, device.kind), device, self.batch, self.recipe(device.kind))
