@@ -1,4 +1,4 @@
-"""The numbers of other counting tools, to the last digit: read off the tools (reference/dialects.json), and by hand."""
+"""The numbers of other counting tools, to the last digit: read off the tools (dialects/dialects.json), and by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archc.plan.dialects import DIALECTS, Counted, count
 from conftest import ROOT
 from targets import graph_of, graphs
 
-REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference" / "dialects.json").read_text("utf-8"))
+REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "dialects" / "dialects.json").read_text("utf-8"))
 COLUMNS: list[str] = REFERENCE["columns"]
 NETWORKS: dict[str, list[int]] = REFERENCE["networks"]
 SPECS = sorted(

@@ -2,7 +2,7 @@
 
 Published "FLOPs" and "MACs" are those of five tools, each with rules, gaps and faults of its own; they
 are reproduced to the last digit, for one example in evaluation. The tool's own release and PyTorch's
-matter: those of `tests/reference/dialects.json` were compared.
+matter: those of `tests/dialects/dialects.json` were compared.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It wants archc and the tools in one environment, on a CPU:
 
     pip install -e . torch torchinfo fvcore ptflops thop deepspeed
-    DS_BUILD_OPS=0 python tests/reference/read_dialects.py
+    DS_BUILD_OPS=0 python tests/dialects/read_dialects.py
 
 thop wants `distutils`, which Python 3.11 has and setuptools brings for later ones. Names of specs
 after it (`resnet`, `torchvision/vgg`) read those alone, and only print.
