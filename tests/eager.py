@@ -71,6 +71,8 @@ class Seen:
     next: list[int] = field(default_factory=list)
     saved: dict[int, int] = field(default_factory=dict)
     """The bytes of every storage that autograd saved in the first step, without parameters and buffers."""
+    forward: int = 0
+    """How many events of the first step came before its backward pass."""
 
 
 def is_classified(graph: Graph, value: Value) -> bool:
@@ -145,6 +147,7 @@ def train(network: nn.Module, graph: Graph, batch: int, optimizer: torch.optim.O
         seen = Seen(ledger.sizes, ledger.events[:], [], saved=saved)
         with saving(own, saved):
             loss = criterion(graph, listed(network(x)), targets)
+        seen.forward = len(ledger.events) - len(seen.load)
         loss.backward()
         if optimizer is not None:
             optimizer.step()

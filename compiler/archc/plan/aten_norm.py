@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from archc.plan.aten_views import Given, Grads, as_contiguous, formatted, raised
+from archc.plan.aten_views import Given, Grads, as_contiguous, flatten, formatted, raised
 from archc.plan.tape import Node, Tape
-from archc.plan.tensors import Sizes, Tensor, is_channels_last, is_contiguous, kept, suggested
+from archc.plan.tensors import (
+    Sizes,
+    Tensor,
+    channels_last,
+    is_channels_last,
+    is_contiguous,
+    kept,
+    lies_channels_last,
+    suggested,
+)
 
 
 def batch_norm(
@@ -34,12 +43,15 @@ def batch_norm(
 
 def _in_order(x: Tensor) -> Sizes | None:
     """The strides of a map that is normalised: those in doubt are of channels that come first."""
-    return None if is_contiguous(x) else suggested(x)
+    if is_contiguous(x):
+        return None
+    return channels_last(x.shape) if lies_channels_last(x) else suggested(x)
 
 
 def _batch_norm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), x = grads, node.saved[0]
-    return _normalised(tape, "batch_norm_backward", node, grad, x, (node.data,))
+    strides = _in_order(x) if is_channels_last(x) == is_channels_last(grad) else suggested(x)
+    return _normalised(tape, "batch_norm_backward", node, grad, x, (node.data,), strides)
 
 
 def layer_norm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -54,7 +66,7 @@ def layer_norm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _layer_norm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), x = grads, node.saved[0]
-    return _normalised(tape, "layer_norm_backward", node, grad, x, (x.shape[-1],))
+    return _normalised(tape, "layer_norm_backward", node, grad, x, (x.shape[-1],), None)
 
 
 def group_norm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
@@ -70,13 +82,16 @@ def group_norm(tape: Tape, x: Tensor, weight: Tensor, bias: Tensor, groups: int)
 
 def _group_norm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), x = grads, node.saved[0]
-    return _normalised(tape, "group_norm_backward", node, grad, x, (x.shape[1],))
+    grad = formatted(tape, grad, x) if tape.manner.device == "cpu" else as_contiguous(tape, grad)
+    return _normalised(tape, "group_norm_backward", node, grad, x, (x.shape[1],), suggested(x))
 
 
-def _normalised(tape: Tape, name: str, node: Node, grad: Tensor, x: Tensor, size: Sizes) -> Grads:
+def _normalised(
+    tape: Tape, name: str, node: Node, grad: Tensor, x: Tensor, size: Sizes, strides: Sizes | None
+) -> Grads:
     to_x, to_weight, to_bias = node.edges
     copy = tape.aligned(grad) if not is_channels_last(x) else None
-    grad_x = tape.new(x.shape, _in_order(x) if name == "batch_norm_backward" else None, x.dtype) if to_x else None
+    grad_x = tape.new(x.shape, strides, x.dtype) if to_x else None
     grad_weight = tape.new(size) if to_weight else None
     grad_bias = tape.new(size) if to_bias else None
     tape.call(name, (grad, grad, x, x, *(() if grad_x is None else (grad_x,))))
@@ -182,9 +197,10 @@ def max_unpool(tape: Tape, x: Tensor, indices: Tensor, shape: Sizes) -> Tensor:
 
 def _max_unpool_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,), (indices,) = grads, node.saved
-    flat = (*indices.shape[:-2], indices.shape[-2] * indices.shape[-1])
-    made = tape.new(flat, None, grad.dtype)
-    tape.call("gather", (grad, indices, made))
+    flat = flatten(tape, indices, 2)
+    rows = flatten(tape, formatted(tape, grad, indices), 2)
+    made = tape.new(flat.shape, None, grad.dtype)
+    tape.call("gather", (rows, flat, made))
     return (Tensor(indices.shape, made.storage, None, grad.dtype),)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archc.plan.aten_views import Given, Grads, lowered, raised, restored, stretched, sum_to
+from archc.plan.aten_views import Given, Grads, lowered, raised, restored, stretched
 from archc.plan.tape import Node, Tape
 from archc.plan.tensors import Sizes, Storage, Tensor, common, kept, spread
 
@@ -67,17 +67,13 @@ def add(tape: Tape, x: Tensor, other: Tensor, name: str = "add") -> Tensor:
     shape = _broadcast(x.shape, other.shape)
     y = tape.new(shape, spread(shape, (x, other)), common(x, other))
     tape.call(name, (x, other, y))
-    tape.record(_add_backward, (), (x, other), (y,), (x.shape, other.shape))
+    tape.record(_add_backward, (), (x, other), (y,))
     return y
 
 
 def _add_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,) = grads
-    one, other = node.data
-    return (
-        sum_to(tape, grad, one) if node.edges[0] else None,
-        sum_to(tape, grad, other) if node.edges[1] else None,
-    )
+    return [grad if edge else None for edge in node.edges]
 
 
 def mul(tape: Tape, x: Tensor, other: Tensor) -> Tensor:
@@ -86,7 +82,7 @@ def mul(tape: Tape, x: Tensor, other: Tensor) -> Tensor:
     y = tape.new(shape, spread(shape, (x, other)), common(x, other))
     tape.call("mul", (x, other, y))
     saved = (x if other.edge else None, other if x.edge else None)
-    tape.record(_mul_backward, saved, (x, other), (y,), (x.shape, other.shape))
+    tape.record(_mul_backward, saved, (x, other), (y,))
     return y
 
 
@@ -100,11 +96,6 @@ def _mul_backward(tape: Tape, node: Node, grads: Given) -> Grads:
         made = tape.new(grad.shape, spread(grad.shape, (grad, factor)), common(grad, factor))
         tape.call("mul", (grad, factor, made))
         results.append(made)
-    # Both products are there before either is summed.
-    for place, shape in enumerate(node.data):
-        made_or_none = results[place]
-        if made_or_none is not None:
-            results[place] = sum_to(tape, made_or_none, shape)
     return results
 
 
@@ -113,7 +104,7 @@ def div(tape: Tape, x: Tensor, other: Tensor) -> Tensor:
     shape = _broadcast(x.shape, other.shape)
     y = tape.new(shape, spread(shape, (x, other)), common(x, other))
     tape.call("div", (x, other, y))
-    tape.record(_div_backward, (x if other.edge else None, other), (x, other), (y,), (x.shape, other.shape))
+    tape.record(_div_backward, (x if other.edge else None, other), (x, other), (y,))
     return y
 
 
@@ -128,11 +119,6 @@ def _div_backward(tape: Tape, node: Node, grads: Given) -> Grads:
         del quotient, squared, negative
     if node.edges[0] is not None:
         results[0] = binary(tape, "div", grad, other)
-    for place, shape in enumerate(node.data):
-        made = results[place]
-        if made is not None:
-            results[place] = sum_to(tape, made, shape)
-        del made
     return results
 
 
@@ -301,7 +287,7 @@ def prelu(tape: Tape, x: Tensor, slopes: Tensor) -> Tensor:
     x, slopes = lowered(tape, x), lowered(tape, slopes)
     y = tape.new(x.shape, spread(x.shape, (x, slopes)), x.dtype)
     tape.call("prelu", (x, y))
-    tape.record(_prelu_backward, (x, slopes), (x, slopes), (y,), slopes.shape)
+    tape.record(_prelu_backward, (x, slopes), (x, slopes), (y,))
     return y
 
 
@@ -310,10 +296,7 @@ def _prelu_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     strides = spread(x.shape, (x, slopes, grad))
     to_x, to_slopes = tape.new(x.shape, strides, grad.dtype), tape.new(x.shape, strides, grad.dtype)
     tape.call("prelu_backward", (grad, x, to_x, to_slopes))
-    if not node.edges[0]:
-        del to_x
-        return None, sum_to(tape, to_slopes, node.data)
-    return to_x, sum_to(tape, to_slopes, node.data)
+    return to_x if node.edges[0] else None, to_slopes
 
 
 def reduced(tape: Tape, name: str, x: Tensor, axes: Sequence[int], *, keep: bool) -> Tensor:

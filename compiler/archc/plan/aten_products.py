@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from archc.ir import Pair
 from archc.plan.aten_pointwise import add
-from archc.plan.aten_views import Given, Grads, expand, lowered, permute, reshape, sum_to, transpose
+from archc.plan.aten_views import Given, Grads, expand, lowered, permute, reshape, transpose
 from archc.plan.tape import Kind, Node, Tape
 from archc.plan.tensors import Sizes, Tensor, channels_last, is_channels_last, is_contiguous, plain
 
@@ -86,13 +86,13 @@ def _add_in_place(tape: Tape, y: Tensor, bias: Tensor) -> Tensor:
     """`add_`: the sum lies where the first operand lay."""
     tape.call("add_", (y, bias, y))
     total = Tensor(y.shape, y.storage, y.strides, y.dtype)
-    tape.record(_add_in_place_backward, (), (y, bias), (total,), bias.shape)
+    tape.record(_add_in_place_backward, (), (y, bias), (total,))
     return total
 
 
 def _add_in_place_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     (grad,) = grads
-    return grad if node.edges[0] else None, sum_to(tape, grad, node.data)
+    return [grad if edge else None for edge in node.edges]
 
 
 def addmm(tape: Tape, bias: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
@@ -110,12 +110,7 @@ def _addmm_backward(tape: Tape, node: Node, grads: Given) -> Grads:
     to_bias, to_x, to_matrix = node.edges
     grad_x = _rows_gradient(tape, grad, matrix) if to_x else None
     grad_matrix = _matrix_gradient(tape, grad, x) if to_matrix else None
-    grad_bias = None
-    if to_bias:
-        made = tape.new((1, grad.shape[1]), None, grad.dtype)
-        tape.call("sum", (grad, made))
-        grad_bias = Tensor((grad.shape[1],), made.storage, None, grad.dtype)
-    return grad_bias, grad_x, grad_matrix
+    return grad if to_bias else None, grad_x, grad_matrix
 
 
 def mm(tape: Tape, x: Tensor, matrix: Tensor) -> Tensor:

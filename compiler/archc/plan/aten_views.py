@@ -47,7 +47,7 @@ def formatted(tape: Tape, x: Tensor, like: Tensor) -> Tensor:
 
 def reshape(tape: Tape, x: Tensor, shape: Sizes) -> Tensor:
     """`reshape`: a view where the layout allows one, else a copy."""
-    if x.shape == shape:
+    if x.shape == shape and x.strides is None:
         return x
     strides = viewed(x, shape)
     if strides is False:
@@ -65,6 +65,8 @@ def _view(tape: Tape, x: Tensor, shape: Sizes, strides: Sizes | None) -> Tensor:
 def flatten(tape: Tape, x: Tensor, first: int = 1, last: int = -1) -> Tensor:
     """`flatten`."""
     end = last % len(x.shape)
+    if first == end:
+        return x
     return reshape(tape, x, (*x.shape[:first], prod(x.shape[first : end + 1]), *x.shape[end + 1 :]))
 
 
@@ -256,8 +258,6 @@ def sum_to(tape: Tape, grad: Tensor, shape: Sizes) -> Tensor:
     missing = len(grad.shape) - len(shape)
     # Summed axes stay with one element each; a view then drops those that were not there.
     wide = tuple(1 if axis < missing or shape[axis - missing] == 1 else size for axis, size in enumerate(grad.shape))
-    if wide == grad.shape:
-        return reshape(tape, grad, shape)
     made = tape.new(wide, None, grad.dtype)
     tape.call("sum", (grad, made))
     return Tensor(shape, made.storage, None, grad.dtype)

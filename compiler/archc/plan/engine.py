@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import prod
 
-from archc.plan.aten_views import cast
+from archc.plan.aten_views import cast, sum_to
 from archc.plan.tape import Leaf, Node, Tape
 from archc.plan.tensors import Tensor, is_contiguous, is_dense, spread
 
@@ -32,18 +32,32 @@ def backward(tape: Tape, loss: Tensor) -> None:
         node = heappop(ready)[1]
         tape.layer = node.layer
         grads = buffers.pop(node)
+        if node.again is not None and node.again.compute is not None:
+            node.again.restore()
+            tape.layer = node.layer
+        results = list(node.run(tape, node, grads))
         if node.again is not None:
-            if node.again.compute is not None:
-                node.again.restore()
-                tape.layer = node.layer
+            node.saved = ()  # what was computed again is held by who has asked for it, and by nobody else
             node.again = None
-        results = node.run(tape, node, grads)
+        _sum(tape, node, results)
         del grads
         node.saved = ()
         leaves = _hand_on(tape, node, results, waiting, buffers, ready)
         del results
         while leaves:
             _accumulate(tape, *leaves.pop())
+
+
+def _sum(tape: Tape, node: Node, results: list[Tensor | None]) -> None:
+    """Bring each result to the shape and type of what the node was given (`validate_outputs`)."""
+    for place, (edge, shape) in enumerate(zip(node.edges, node.shapes, strict=True)):
+        grad = results[place]
+        if edge is None or grad is None:
+            continue
+        target, number = edge
+        grad = sum_to(tape, grad, shape)
+        results[place] = cast(tape, grad, target.dtype if isinstance(target, Leaf) else target.dtypes[number])
+        del grad
 
 
 def _hand_on(
@@ -62,10 +76,9 @@ def _hand_on(
         target, place = edge
         if isinstance(target, Leaf):
             if grad is not None:
-                leaves.append((target, cast(tape, grad, target.dtype)))
+                leaves.append((target, grad))
             continue
         if grad is not None:
-            grad = cast(tape, grad, target.dtypes[place])
             _add(tape, buffers.setdefault(target, [None] * len(target.dtypes)), place, grad)
         waiting[target] -= 1
         if not waiting[target]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from archc.emit.pytorch_tree import Group, Inner, Plan
 from archc.ir import Node, Value
-from archc.ops import pool, resize
+from archc.ops import layout, pointwise, pool, resize
 from archc.ops.merge import Add, Concat, Merge
-from archc.plan import aten_norm, aten_pointwise, layers_attention
+from archc.plan import aten_norm, aten_pointwise, aten_views, layers_attention
 from archc.plan.layers import Place, concat, run
 from archc.plan.tape import Again, Leaf, Stop, Tape
 from archc.plan.tensors import BATCH, Tensor
@@ -34,6 +35,12 @@ class Model:
     """Where each layer stands in `Graph.trained`."""
     again: frozenset[str] = frozenset()
     """The paths of the blocks that are computed again in the backward pass."""
+
+    @cached_property
+    def drawn(self) -> frozenset[str]:
+        """The blocks that are computed again to their end, since slopes are drawn after they are saved."""
+        groups = (group for group in self.plan.root.groups() if group.path in self.again)
+        return frozenset(g.block for g in groups if any(isinstance(node.op, pointwise.RRelu) for node in g.nodes()))
 
     @property
     def params(self) -> list[Tensor]:
@@ -101,17 +108,32 @@ class Forward:
             for value in sources:
                 left[value] = left.get(value, 0) + 1
         values = {plan.entry(group): x}
-        for step, sources in zip(steps, given, strict=True):
-            inputs = [values[value] for value in sources]
-            made = self.layer(step, inputs) if isinstance(step, Node) else self.group(step, inputs[0])
-            del inputs
+        splits = _splits(steps, given)
+        born = {plan.entry(group): -1}
+        for place, (step, sources) in enumerate(zip(steps, given, strict=True)):
+            after = source(plan.exit(step))
+            born[after] = born[sources[0]] if _is_idle(step) else place
+            if after not in values:
+                inputs = [values[value] for value in _as_written(step, sources, born)]
+                made = self.pieces(splits[step], inputs) if step in splits else [self.step(step, inputs)]
+                del inputs
+                values.update(zip(map(plan.exit, splits.get(step, [step])), made, strict=True))
+                del made
             for value in sources:
                 left[value] -= 1
                 if not left[value]:
                     values.pop(value, None)
-            values[source(plan.exit(step))] = made
-            del made
         return values
+
+    def step(self, step: Inner, inputs: list[Tensor]) -> Tensor:
+        """Run a layer, or all that is in a group."""
+        return self.layer(step, inputs) if isinstance(step, Node) else self.group(step, inputs.pop())
+
+    def pieces(self, parts: Sequence[Node], inputs: list[Tensor]) -> list[Tensor]:
+        """Cut a value into all of its slices at once."""
+        self.tape.layer = self.model.places[parts[0]]
+        (x,) = inputs
+        return aten_views.chunk(self.tape, x, len(parts), 2 if len(x.shape) == 3 else 1)
 
     def layer(self, node: Node, inputs: list[Tensor], *, module: bool = False) -> Tensor:
         """Run one layer or merge."""
@@ -133,8 +155,10 @@ class Forward:
         """Run a block that keeps only its input (`torch.utils.checkpoint`, without reentrance)."""
         tape = self.tape
         kept = x.bare()
+        if x.edge is not None:
+            kept.edge = (Leaf(x.shape, x.dtype), 0)
         tape.saved.setdefault(kept.storage.number, tape.layer)
-        tape.again = Again(lambda again: self.repeated(group, kept, again))
+        tape.again = Again(lambda again: self.repeated(group, kept, again), full=group.block in self.model.drawn)
         y = self.body(group, x)
         tape.again = None
         return y
@@ -147,11 +171,35 @@ class Forward:
         copy = Forward(tape, self.model, self.batch)
         copy.weights = {node: _spared(tape, self.model.weights[node]) for node in group.nodes()}
         tape.again = again
-        given = Tensor(x.shape, x.storage, x.strides, x.dtype, (Leaf(x.shape, x.dtype), 0))
         with suppress(Stop):
-            copy.body(group, given)
+            copy.body(group, x)
         tape.again = None
         tape.phase, tape.casts = before
+
+
+def _splits(steps: Sequence[Inner], given: Sequence[list[Value]]) -> dict[Inner, list[Node]]:
+    """The slices of one value that are all of it, in the order of its channels; by each of them."""
+    slices: dict[tuple[Value, int], list[Node]] = {}
+    for step, sources in zip(steps, given, strict=True):
+        if isinstance(step, Node) and isinstance(step.op, layout.Part):
+            slices.setdefault((sources[0], step.op.of), []).append(step)
+    found: dict[Inner, list[Node]] = {}
+    for (_, of), parts in slices.items():
+        if of > 1 and [part.op.index for part in parts] == list(range(1, of + 1)):  # type: ignore[attr-defined]
+            found.update(dict.fromkeys(parts, parts))
+    return found
+
+
+def _is_idle(step: Inner) -> bool:
+    """Whether a step is not written at all."""
+    return isinstance(step, Node) and isinstance(step.op, layout.Identity)
+
+
+def _as_written(step: Inner, sources: list[Value], born: Mapping[Value, int]) -> list[Value]:
+    """`x + out`, as people write it: what was there first comes first."""
+    if isinstance(step, Node) and isinstance(step.op, Add) and len(sources) == 2:
+        return sorted(sources, key=born.__getitem__)
+    return sources
 
 
 def _given(plan: Plan, step: Inner) -> list[Value]:

@@ -60,7 +60,7 @@ class Leaf:
 class Node:
     """One step of the backward pass: what it saved, and where its results go."""
 
-    __slots__ = ("again", "data", "dtypes", "edges", "layer", "number", "run", "saved")
+    __slots__ = ("again", "data", "dtypes", "edges", "layer", "number", "run", "saved", "shapes")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Node:
         data: Any,
         layer: int,
         dtypes: tuple[str, ...],
+        shapes: tuple[Sizes, ...],
     ) -> None:
         self.number = number
         self.run = run
@@ -80,6 +81,8 @@ class Node:
         self.layer = layer
         self.dtypes = dtypes
         """Of what it made in the forward pass, and so of the gradients that it is given."""
+        self.shapes = shapes
+        """Of what it was given in the forward pass, and so of the gradients that it makes, once they are summed."""
         self.again: Again | None = None
         """What has to be computed again before it can run."""
 
@@ -90,9 +93,11 @@ Edge = tuple["Node | Leaf", int]
 class Again:
     """A block that keeps only its input in the forward pass: what its nodes need is computed again."""
 
-    def __init__(self, compute: Callable[[Again], None]) -> None:
+    def __init__(self, compute: Callable[[Again], None], *, full: bool = False) -> None:
         self.compute: Callable[[Again], None] | None = compute
         """Runs the block once more; gone when it has."""
+        self.full = full
+        """Whether it runs to its end, though nothing more is wanted."""
         self.nodes: list[Node] = []
         """Those that saved something, in order."""
         self.wanted = 0
@@ -184,7 +189,9 @@ class Tape:
             self._found(self.again, saved, outputs)
             return
         bare = tuple(None if each is None else each.bare() for each in saved)
-        node = Node(self.nodes, run, bare, edges, data, self.layer, tuple(each.dtype for each in outputs))
+        dtypes = tuple(each.dtype for each in outputs)
+        shapes = tuple(() if each is None else each.shape for each in inputs)
+        node = Node(self.nodes, run, bare, edges, data, self.layer, dtypes, shapes)
         self.nodes += 1
         for place, output in enumerate(outputs):
             output.edge = (node, place)
@@ -212,7 +219,7 @@ class Tape:
             return
         again.found.append(tuple(None if each is None else each.bare() for each in saved))
         again.wanted -= count
-        if again.wanted:
+        if again.wanted or again.full:
             return
         born = outputs[0].storage.number
         if not any(each is not None and each.storage.number >= born for each in saved):
