@@ -71,8 +71,8 @@ class Seen:
     next: list[int] = field(default_factory=list)
     saved: dict[int, int] = field(default_factory=dict)
     """The bytes of every storage that autograd saved in the first step, without parameters and buffers."""
-    forward: int = 0
-    """How many events of the first step came before its backward pass."""
+    forward: list[int] = field(default_factory=list)
+    """How many events of each step came before its backward pass."""
 
 
 def is_classified(graph: Graph, value: Value) -> bool:
@@ -147,7 +147,7 @@ def train(network: nn.Module, graph: Graph, batch: int, optimizer: torch.optim.O
         seen = Seen(ledger.sizes, ledger.events[:], [], saved=saved)
         with saving(own, saved):
             loss = criterion(graph, listed(network(x)), targets)
-        seen.forward = len(ledger.events) - len(seen.load)
+        seen.forward.append(len(ledger.events) - len(seen.load))
         loss.backward()
         if optimizer is not None:
             optimizer.step()
@@ -155,6 +155,7 @@ def train(network: nn.Module, graph: Graph, batch: int, optimizer: torch.optim.O
         if optimizer is not None:
             optimizer.zero_grad()
             loss = criterion(graph, listed(network(x)), targets)
+            seen.forward.append(len(ledger.events) - len(seen.load) - len(seen.first))
             loss.backward()
             optimizer.step()
             seen.next = ledger.events[len(seen.load) + len(seen.first) :]

@@ -110,9 +110,9 @@ def theirs(seen: Seen) -> Step:
     return Step(held, saved, curve(seen.first, seen.sizes, held), *peak(seen.first, seen.sizes, held))
 
 
-def late(seen: Seen) -> int:
-    """How many storages are born from the loss on."""
-    return len(curve(seen.first[seen.forward :], seen.sizes))
+def late(events: Sequence[int], forward: int, sizes: Sequence[int]) -> int:
+    """How many storages of a step are born after its forward pass."""
+    return len(curve(events[forward:], sizes))
 
 
 def compare(graph: Graph, batch: int = 2) -> None:
@@ -124,7 +124,8 @@ def compare(graph: Graph, batch: int = 2) -> None:
     assert found.saved == wanted.saved, "saved for the backward pass"
     assert found.births == wanted.births, "the sizes of all tensors"
     assert (found.peak, found.end) == (wanted.peak, wanted.end), "the peak, and what is left"
-    assert found.curve[-late(seen) :] == wanted.curve[-late(seen) :], "what is live in the backward pass"
+    after = late(seen.first, seen.forward[0], seen.sizes)
+    assert found.curve[-after:] == wanted.curve[-after:], "what is live in the backward pass"
     del seen
     gc.collect()
 
@@ -160,7 +161,8 @@ def compare_two_steps(graph: Graph, way: Way, device: str) -> None:
     assert (first.peak, first.end) == (began.peak, began.end), "its peak, and what it leaves"
     made, wanted = curve(found.next, sizes, first.end), curve(seen.next, seen.sizes, began.end)
     assert [size for size, _ in made] == [size for size, _ in wanted], "the sizes of those of the second"
-    assert made[-late(seen) :] == wanted[-late(seen) :], "what is live in its backward pass and its update"
+    after = late(seen.next, seen.forward[1], seen.sizes)
+    assert made[-after:] == wanted[-after:], "what is live in its backward pass and its update"
     assert peak(found.next, sizes, first.end) == peak(seen.next, seen.sizes, began.end), "its peak, and what it leaves"
     del seen, network
     gc.collect()
