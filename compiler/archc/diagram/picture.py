@@ -1,0 +1,110 @@
+"""A finished picture: SVG, and PNG and PDF made from it by libraries that carry all they need.
+
+The shipped font is the only one that is used, so a picture has the same bytes on every machine; a character
+that it lacks is drawn as a sign of its own and not left out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from archc.diagnostics import Diagnostic, Refusal
+from archc.diagram.font import FILES, drawable, folder
+from archc.diagram.scene import Group, Mark, Scene, Text
+from archc.diagram.svg import write_svg
+
+Format = Literal["svg", "png", "pdf"]
+FORMATS: tuple[Format, ...] = ("svg", "png", "pdf")
+
+
+class RendererMissing(Refusal):
+    """A0702: a library that makes PNG or PDF of SVG is not installed."""
+
+    def __init__(self, package: str, kind: str) -> None:
+        help = f"`pip install {package}`; the `.svg` needs nothing"
+        message = f"{kind} pictures are made by {package}, which is missing"
+        super().__init__((Diagnostic("A0702", message, help=help),), 2)
+
+
+class RendererFailed(Refusal):
+    """A0703: the library gave up."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        help = "the `.svg` is complete: any other program may convert it"
+        super().__init__((Diagnostic("A0703", f"no {kind} could be made of the picture: {reason}", help=help),), 2)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One view of a network on a page."""
+
+    scene: Scene
+    title: str
+    background: str = ""
+
+    @property
+    def svg(self) -> str:
+        """The picture as text."""
+        return write_svg(self.scene, self.title, self.background)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def render(self, kind: Format) -> bytes:
+        """The bytes of a file. Raises RendererMissing and RendererFailed for PNG and PDF."""
+        if kind == "svg":
+            return self.svg.encode()
+        shown = write_svg(_drawable(self.scene), self.title, self.background)
+        return _png(shown) if kind == "png" else _pdf(shown, self.scene)
+
+
+def _drawable(scene: Scene) -> Scene:
+    return Scene(scene.width, scene.height, tuple(map(_shown, scene.marks)))
+
+
+def _shown(mark: Mark) -> Mark:
+    match mark:
+        case Group():
+            return Group(tuple(map(_shown, mark.marks)))
+        case Text():
+            words = drawable(mark.words, bold=mark.bold)
+            return Text(mark.x, mark.y, words, mark.size, mark.colour, mark.bold, mark.anchor)
+    return mark
+
+
+def _png(svg: str) -> bytes:
+    try:
+        import resvg_py
+    except ImportError:
+        raise RendererMissing("resvg-py", "PNG") from None
+    fonts = [str(folder() / name) for name in FILES.values()]
+    try:
+        return bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True, font_files=fonts, dpi=96))
+    except ValueError as error:
+        raise RendererFailed("PNG", _line(error)) from None
+
+
+def _pdf(svg: str, scene: Scene) -> bytes:
+    try:
+        import typst
+    except ImportError:
+        raise RendererMissing("typst", "PDF") from None
+    page = (
+        "#set document(date: none)\n"
+        f"#set page(width: {scene.width * 0.75}pt, height: {scene.height * 0.75}pt, margin: 0pt)\n"
+        f'#image(bytes("{_quoted(svg)}"), format: "svg", width: 100%)\n'
+    )
+    try:
+        return typst.compile(page.encode(), format="pdf", font_paths=[str(folder())], ignore_system_fonts=True)
+    except RuntimeError as error:
+        raise RendererFailed("PDF", _line(error)) from None
+
+
+def _quoted(text: str) -> str:
+    return re.sub(r'[\\"]', lambda found: "\\" + found[0], text)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
