@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from archc.diagnostics import Diagnostic, Refusal
@@ -96,8 +97,10 @@ def _pdf(svg: str, scene: Scene) -> bytes:
         f"#set page(width: {scene.width * 0.75}pt, height: {scene.height * 0.75}pt, margin: 0pt)\n"
         f'#image(bytes("{_quoted(svg)}"), format: "svg", width: 100%)\n'
     )
+    shipped: list[Path] = [folder()]
+    fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=shipped)
     try:
-        return typst.compile(page.encode(), format="pdf", font_paths=[str(folder())], ignore_system_fonts=True)
+        return typst.compile(page.encode(), font_paths=fonts, format="pdf")
     except RuntimeError as error:
         raise RendererFailed("PDF", _line(error)) from None
 
