@@ -13,7 +13,7 @@ from typing import Literal
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.diagram.font import FILES, drawable, folder
-from archc.diagram.scene import Group, Mark, Scene, Text
+from archc.diagram.scene import Group, Mark, Scene, Text, flat
 from archc.diagram.svg import write_svg
 
 Format = Literal["svg", "png", "pdf"]
@@ -49,6 +49,11 @@ class Picture:
     def svg(self) -> str:
         """The picture as text."""
         return write_svg(self.scene, self.title, self.background)
+
+    @property
+    def smallest(self) -> float:
+        """The size of its smallest words, in pixels."""
+        return min((mark.size for mark in flat(self.scene.marks) if isinstance(mark, Text)), default=0.0)
 
     def _repr_svg_(self) -> str:
         return self.svg
