@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import ceil, dist
 from xml.etree import ElementTree
 
@@ -180,7 +180,7 @@ def _points(text: str) -> list[Point]:
 
 
 def _dense(points: Sequence[Point]) -> Iterator[Point]:
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         steps = max(ceil(dist(start, end) / 2), 1)
         for step in range(steps + 1):
             yield start[0] + (end[0] - start[0]) * step / steps, start[1] + (end[1] - start[1]) * step / steps
@@ -295,7 +295,7 @@ def _overlaps(page: Page) -> Iterator[str]:
 
 def _upright(area: Area) -> bool:
     box = area.box
-    return {point for point in area.points} == {
+    return set(area.points) == {
         (box.left, box.top),
         (box.right, box.top),
         (box.right, box.bottom),
