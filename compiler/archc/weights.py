@@ -95,6 +95,21 @@ def write_initial(
     return plan
 
 
+def write_trained(graph: Graph, path: str | os.PathLike[str], tensors: Mapping[str, Numbers], origin: str) -> Layout:
+    """Writes a weights file with the tensors of a training, which hold all of the network's.
+
+    `origin` is kept in the metadata, cut to what a line holds; raises FileProblem where the file
+    cannot be written.
+    """
+    plan = layout(graph)
+    with writing(path) as stream:
+        stream.write(plan.header({"archc": origin[:100], "format": "pt"}))
+        for entry in plan.entries:
+            numbers = tensors[entry.name]
+            stream.write(memoryview(numbers.reshape(-1)).cast("B") if numbers.size else b"")
+    return plan
+
+
 def drawn(entry: Entry, fill: Begin, seed: int) -> Iterator[Numbers]:
     """The initial numbers of one tensor, in blocks; `fill` is what `archc.initial.bounds` says."""
     return (_draw(block) for block in _blocks(entry, fill, seed))

@@ -28,6 +28,8 @@ class Sample:
     words: str
     dash: tuple[float, ...] = ()
     width: float = 2.0
+    colour: str = ""
+    """That of arrows, unless said."""
 
 
 Entry = Paint | Sample | str
@@ -115,7 +117,7 @@ def _legend(entries: Sequence[Entry], theme: Theme, middle: float, baseline: flo
                 yield Rect(x, baseline - SWATCH[1] + 3, *SWATCH, entry.fill, Pen(entry.border, 2))
             case Sample():
                 y = baseline - LEGEND * 0.35
-                yield Line(((x, y), (x + SWATCH[0], y)), Pen(theme.line, entry.width, entry.dash))
+                yield Line(((x, y), (x + SWATCH[0], y)), Pen(entry.colour or theme.line, entry.width, entry.dash))
         if not isinstance(entry, str):
             at += SWATCH[0] + GAP / 2
         yield Text(at, baseline, words, LEGEND, theme.text)

@@ -1,0 +1,88 @@
+"""Examples brought into batches by PyTorch's loader, in the order that `order` says, in this process or in others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from archc.train.order import Share
+
+Key = tuple[int, int]
+"""The number of an example, and the epoch, which decides how it is varied."""
+FIXED = -1
+"""In place of an epoch: examples are not varied."""
+
+
+class Prepared(Protocol):
+    """Examples as the network takes them."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def prepare(self, number: int, epoch: int) -> tuple[Any, Any]:
+        """One example as arrays, C×H×W or C in float32, and its target; varied as the epoch asks, but for FIXED."""
+
+
+class _Keyed(Dataset[tuple[Any, Any]]):
+    """Examples by number and epoch."""
+
+    def __init__(self, examples: Prepared) -> None:
+        self.examples = examples
+
+    def __getitem__(self, key: Key) -> tuple[Any, Any]:
+        return self.examples.prepare(*key)
+
+
+class _Sampler:
+    """The keys of the batches that come next; another epoch has others, for the same loader processes."""
+
+    def __init__(self) -> None:
+        self.keys: Sequence[list[Key]] = ()
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class Batches:
+    """Where batches come from: a loader with as many processes as are asked for, which stay from epoch to epoch."""
+
+    def __init__(self, examples: Prepared, workers: int = 0, *, pinned: bool = False) -> None:
+        self.examples = examples
+        self.sampler = _Sampler()
+        self.loader: DataLoader[tuple[Any, Any]] = DataLoader(
+            _Keyed(examples),
+            batch_sampler=self.sampler,  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pinned,
+            collate_fn=stacked,
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="spawn" if workers else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batches(self, shares: Iterable[Share], epoch: int) -> Iterator[tuple[Share, tuple[Tensor, Tensor]]]:
+        """The batch of each share, in order."""
+        taken = list(shares)
+        self.sampler.keys = [[(number, epoch) for number in share.examples] for share in taken]
+        # A loader draws a seed for its processes from PyTorch's own stream, which nobody else may notice.
+        state = torch.get_rng_state()
+        loaded = iter(self.loader)
+        torch.set_rng_state(state)
+        yield from zip(taken, loaded, strict=True)
+
+
+def stacked(examples: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
+    """The examples of a batch in one tensor, and their targets in another."""
+    images, targets = zip(*examples, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack([np.asarray(each) for each in targets]))
