@@ -85,6 +85,18 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A small picture of pixels, as the bytes of a PNG; `crisp` ones keep their pixels square when they grow."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    png: bytes
+    crisp: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Marks that belong together: a layer, a legend. `tooltip` is shown when somebody points at it."""
 
@@ -96,7 +108,8 @@ class Group:
     tooltip: str = ""
 
 
-Mark = Rect | Polygon | Line | Curve | Text | Group
+Mark = Rect | Polygon | Line | Curve | Text | Image | Group
+Plain = Rect | Polygon | Line | Curve | Text | Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,9 @@ def moved(mark: Mark, dx: float, dy: float, scale: float = 1.0) -> Mark:
         case Text():
             x, y = at((mark.x, mark.y))
             return replace(mark, x=x, y=y, size=mark.size * scale)
+        case Image():
+            left, top = at((mark.left, mark.top))
+            return replace(mark, left=left, top=top, width=mark.width * scale, height=mark.height * scale)
         case Group():
             return replace(mark, marks=tuple(moved(each, dx, dy, scale) for each in mark.marks))
 
@@ -138,7 +154,7 @@ def _scaled(pen: Pen | None, scale: float) -> Pen | None:
     return Pen(pen.colour, pen.width * scale, tuple(each * scale for each in pen.dash))
 
 
-def flat(marks: Iterable[Mark]) -> Iterator[Rect | Polygon | Line | Curve | Text]:
+def flat(marks: Iterable[Mark]) -> Iterator[Plain]:
     """All marks, out of their groups, in the order in which they are drawn."""
     for mark in marks:
         if isinstance(mark, Group):
@@ -156,10 +172,10 @@ def bounds(marks: Iterable[Mark]) -> Rect:
     return Rect(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
 
-def _corners(mark: Rect | Polygon | Line | Curve | Text) -> Sequence[Point]:
+def _corners(mark: Plain) -> Sequence[Point]:
     match mark:
-        case Rect() | Text():
-            box = mark if isinstance(mark, Rect) else mark.box
+        case Rect() | Image() | Text():
+            box = mark.box if isinstance(mark, Text) else mark
             return (box.left, box.top), (box.left + box.width, box.top + box.height)
         case _:
             return mark.points

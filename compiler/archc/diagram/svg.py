@@ -1,12 +1,15 @@
 """A scene as SVG: presentation attributes only, words on explicit baselines, the same bytes for the same scene.
 
-Whatever a name holds is text: there are no links, no scripts, no styles and no outside references.
+Whatever a name holds is text: there are no links, no scripts and no styles, and no references but to pixels in the
+file itself.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from archc.diagram.font import FAMILY
-from archc.diagram.scene import Curve, Group, Line, Mark, Pen, Point, Polygon, Rect, Scene, Text
+from archc.diagram.scene import Curve, Group, Image, Line, Mark, Pen, Point, Polygon, Rect, Scene, Text
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\n": "&#10;"})
 
@@ -47,12 +50,15 @@ def _write(mark: Mark, lines: list[str]) -> None:
                 _write(each, lines)
             lines.append("</g>")
         case Rect():
-            place = " ".join(
-                f'{name}="{number(value)}"'
-                for name, value in (("x", mark.left), ("y", mark.top), ("width", mark.width), ("height", mark.height))
-            )
+            place = _placed(mark)
             round_ = _attribute("rx", number(mark.radius)) if mark.radius else ""
             lines.append(f"<rect {place}{round_}{_painted(mark.fill, mark.pen)}/>")
+        case Image():
+            data = b64encode(mark.png).decode()
+            drawn = ' image-rendering="optimizeSpeed"' if mark.crisp else ""
+            lines.append(
+                f'<image {_placed(mark)} preserveAspectRatio="none"{drawn} href="data:image/png;base64,{data}"/>'
+            )
         case Polygon():
             lines.append(f'<polygon points="{_points(mark.points)}"{_painted(mark.fill, mark.pen)}/>')
         case Line():
@@ -66,6 +72,11 @@ def _write(mark: Mark, lines: list[str]) -> None:
             anchor = "" if mark.anchor == "start" else f' text-anchor="{mark.anchor}"'
             place = f'x="{number(mark.x)}" y="{number(mark.y)}" font-size="{number(mark.size)}"'
             lines.append(f'<text {place} fill="{mark.colour}"{weight}{anchor}>{escaped(mark.words)}</text>')
+
+
+def _placed(mark: Rect | Image) -> str:
+    sides = (("x", mark.left), ("y", mark.top), ("width", mark.width), ("height", mark.height))
+    return " ".join(f'{name}="{number(value)}"' for name, value in sides)
 
 
 def _attribute(name: str, value: str) -> str:
