@@ -1,0 +1,144 @@
+"""What each layer answers to one image: its strongest channels, layer after layer, and the classes that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archc.diagram.font import fitted
+from archc.diagram.picture import Picture
+from archc.diagram.scene import Image, Mark, Pen, Rect, Text
+from archc.diagram.slide import PAGE, Heading, page, room
+from archc.diagram.theme import Theme
+from archc.emit.pytorch import class_name, emit
+from archc.ir import Graph, Node, people
+from archc.look.pixels import png, tile
+from archc.ops.declare import written
+
+Numbers = NDArray[np.float32]
+MOST_LAYERS = 14
+SHOWN = ("conv", "activation", "pool", "merge")
+"""Families whose answers are maps that say something; normalisations look like what they are given."""
+NAME, SMALL = 22, 18
+FEWEST = 5
+"""Channels that a row shows at least, if the layer has them."""
+LEFT = 330.0
+"""The width of the column with the image and the classes."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """The output C×H×W of a layer for one image."""
+
+    node: Node
+    maps: Numbers
+
+
+def watched(graph: Graph) -> list[Node]:
+    """The layers that are shown, in order: all that answer in maps, or as many as fit, evenly spread."""
+    nodes = [node for node in graph.nodes if len(node.y) == 3 and node.op.family in SHOWN and min(node.y[1:]) > 1]
+    if len(nodes) <= MOST_LAYERS:
+        return nodes
+    places = np.linspace(0, len(nodes) - 1, MOST_LAYERS).round().astype(int)
+    return [nodes[place] for place in dict.fromkeys(places.tolist())]
+
+
+def respond(graph: Graph, tensors: Mapping[str, Any], image: Numbers) -> tuple[list[Response], Numbers]:
+    """Run a network on one image C×H×W with the given tensors: what the watched layers answer, and the result."""
+    import torch
+
+    nodes = watched(graph)
+    more = tuple((f"watched_{at}", node.output) for at, node in enumerate(nodes))
+    results = (*(graph.results or (("main", graph.output),)), *more)
+    generated = ModuleType("watched")
+    whole = replace(graph, results=results, heads=())
+    exec(compile(emit(whole), f"<{graph.name}>", "exec"), generated.__dict__)
+    network = generated.__dict__[class_name(whole.name)]()
+    own = network.state_dict().keys()
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in tensors.items() if name in own})
+    network.eval()
+    with torch.inference_mode():
+        found = list(network.predict(torch.from_numpy(image[None])) if hasattr(network, "predict") else network(
+            torch.from_numpy(image[None])
+        ))  # fmt: skip
+    answers = [
+        Response(node, each[0].numpy()) for node, each in zip(nodes, found[len(results) - len(more) :], strict=True)
+    ]
+    return answers, found[len(results) - len(more) - 1][0].numpy()
+
+
+def picture(
+    graph: Graph,
+    image: Numbers,
+    answers: Sequence[Response],
+    guesses: Sequence[tuple[str, float]],
+    theme: Theme,
+    size: tuple[int, int] = PAGE,
+    *,
+    source: str = "",
+) -> Picture:
+    """The page of one image; `guesses` are class names with their probabilities, likeliest first."""
+    title = f"{graph.name}: what each layer answers"
+    shown = f"to {source}" if source else ""
+    all_layers = sum(len(node.y) == 3 and node.op.family in SHOWN and min(node.y[1:]) > 1 for node in graph.nodes)
+    some = f"{len(answers)} of {all_layers} layers" if len(answers) < all_layers else ""
+    heading = Heading(title, " · ".join(filter(None, (shown, some, "of each the strongest channels"))))
+    wide, high = room(heading, theme, size)
+    marks: list[Mark] = [Rect(0, 0, wide, high), *_beside(image, guesses, theme, high)]
+    columns = 2 if len(answers) > 5 else 1
+    rows = -(-len(answers) // columns)
+    across, down = (wide - LEFT - 30) / columns, high / max(rows, 1)
+    for number, answer in enumerate(answers):
+        left = LEFT + 30 + number // rows * across
+        marks += _row(answer, left, number % rows * down, across - 20, down - 10, theme)
+    return Picture(page(heading, marks, theme, size), title, theme.page)
+
+
+def _beside(image: Numbers, guesses: Sequence[tuple[str, float]], theme: Theme, high: float) -> list[Mark]:
+    """The image, and the likeliest classes with bars."""
+    channels, height, width = image.shape
+    shown = image.transpose(1, 2, 0) if channels == 3 else image[0]
+    side = min(LEFT, LEFT * height / width, high * 0.5)
+    levels = tile(shown, float(image.min()), float(image.max()))
+    marks: list[Mark] = [
+        Image(0, 0, side * width / height, side, png(levels), crisp=max(height, width) <= 64),
+        Rect(0, 0, side * width / height, side, "", Pen(theme.line, 1)),
+        Text(0, side + 28, f"input {people(image.shape)}", SMALL, theme.text),
+    ]
+    y = side + 76
+    for name, share in guesses:
+        marks.append(Text(0, y, fitted(name, NAME, LEFT - 90), NAME, theme.text))
+        marks.append(Text(LEFT, y, f"{share:.1%}", NAME, theme.text, anchor="end"))
+        marks.append(
+            Rect(0, y + 9, max(LEFT * share, 1), 8, theme.paints["fc"].fill, Pen(theme.paints["fc"].border, 1))
+        )
+        y += 54
+    return marks
+
+
+def _row(answer: Response, left: float, top: float, wide: float, high: float, theme: Theme) -> list[Mark]:
+    """One layer: what it is, and its strongest channels on one scale."""
+    node, maps = answer.node, answer.maps
+    sign = "+ " if node.implied else ""
+    words = fitted(f"{node.name}  {sign}{written(node.op)}", NAME, wide - 190, bold=True)
+    marks: list[Mark] = [
+        Text(left, top + NAME, words, NAME, theme.text, bold=True),
+        Text(left + wide, top + NAME, people(maps.shape), SMALL, theme.muted, anchor="end"),
+    ]
+    least = min(len(maps), FEWEST)
+    each = min((high - NAME - 16) * maps.shape[2] / maps.shape[1], wide / (least * 1.06))
+    side = each * maps.shape[1] / maps.shape[2]
+    count = max(min(int(wide // (each * 1.06)), len(maps)), 1)
+    strength = np.abs(maps).mean(axis=(1, 2))
+    chosen = np.sort(np.argsort(-strength, kind="stable")[:count])
+    low, high_ = float(maps[chosen].min()), float(maps[chosen].max())
+    for place, channel in enumerate(chosen.tolist()):
+        levels = tile(maps[channel], low, high_)
+        x = left + place * each * 1.06
+        marks.append(Image(x, top + NAME + 10, each, side, png(levels), crisp=min(maps.shape[1:]) <= 64))
+    return marks
