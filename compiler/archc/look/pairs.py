@@ -30,9 +30,8 @@ def picture(
     codes: Sequence[Numbers] = (),
 ) -> Picture:
     """Inputs, codes if there are any, and outputs below each other; `shape` is C×H×W or that of a vector."""
-    errors = [
-        float(np.mean((np.ravel(one) - np.ravel(other)) ** 2)) for one, other in zip(inputs, outputs, strict=True)
-    ]
+    pairs = zip(inputs, outputs, strict=True)
+    errors = [float(np.mean((np.ravel(one) - np.ravel(other)) ** 2)) for one, other in pairs]
     title = f"{name}: reconstructions"
     totals = f"{len(inputs)} inputs of {people(shape)} · mean squared error {float(np.mean(errors)):.4g}"
     heading = Heading(title, totals)

@@ -62,14 +62,12 @@ def respond(graph: Graph, tensors: Mapping[str, Any], image: Numbers) -> tuple[l
     own = network.state_dict().keys()
     network.load_state_dict({name: torch.as_tensor(value) for name, value in tensors.items() if name in own})
     network.eval()
+    answer = network.predict if hasattr(network, "predict") else network
     with torch.inference_mode():
-        found = list(network.predict(torch.from_numpy(image[None])) if hasattr(network, "predict") else network(
-            torch.from_numpy(image[None])
-        ))  # fmt: skip
-    answers = [
-        Response(node, each[0].numpy()) for node, each in zip(nodes, found[len(results) - len(more) :], strict=True)
-    ]
-    return answers, found[len(results) - len(more) - 1][0].numpy()
+        found = list(answer(torch.from_numpy(image[None])))
+    first = len(results) - len(more)
+    answers = [Response(node, each[0].numpy()) for node, each in zip(nodes, found[first:], strict=True)]
+    return answers, found[first - 1][0].numpy()
 
 
 def picture(
