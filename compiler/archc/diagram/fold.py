@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 
@@ -24,17 +25,26 @@ def folded(graph: Graph, depth: int | None = None) -> tuple[Part, ...]:
     """
     if depth is not None or not branches(graph):
         return _at_depth(graph, depth)
+    return next(foldings(graph))
+
+
+def foldings(graph: Graph) -> Iterator[tuple[Part, ...]]:
+    """The parts that a picture may have, from the deepest of at most 40 boxes on, merges not counted.
+
+    Where the next would leave so few boxes that the picture would say nothing, there is none after it.
+    """
     parts = _at_depth(graph, None)
     levels = max((scope.path.count(".") + 1 for scope in graph.scopes), default=0)
     for level in range(levels, 0, -1):
         size = _weight(parts)
-        if size <= FEW:
-            break
         fewer = _at_depth(graph, level)
-        if _weight(fewer) < SCANT and size <= MANY:
-            break
+        scant = _weight(fewer) < SCANT and size <= MANY
+        if size <= FEW or scant:
+            yield parts
+        if scant:
+            return
         parts = fewer
-    return parts
+    yield parts
 
 
 def _weight(parts: tuple[Part, ...]) -> int:
@@ -79,10 +89,14 @@ class _Folding:
         scope = self.scopes.get(path, Scope(path))
         signature = _pattern(scope, boxes)
         if self.depth is not None and path.count(".") + 1 >= self.depth:
+            if scope.kind != "head" and len(boxes) == 1:
+                return replace(boxes[0], signature=signature, group=scope, last=scope)
             return Box((tuple(node for box in boxes for node in box.nodes),), signature, scope, scope)
         match self.grouped(boxes, path):
             case (Box(scope=None, group=None) as only,) if self.bare and scope.kind == "group":
-                return replace(only, signature=signature, group=scope)
+                return replace(only, signature=signature, group=scope, last=scope)
+            case (Box(scope=Scope(), group=None) as only,) if scope.kind == "group":
+                return replace(only, signature=signature, group=scope, last=scope)
             case parts:
                 return _repeat(scope, parts, signature)
 
