@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archc.cost.summary import rounded
-from archc.diagram.boxes import layer_text, names
+from archc.diagram.boxes import layer_text, names, tooltip
 from archc.diagram.font import width
 from archc.diagram.markup import clean
-from archc.diagram.parts import Box
+from archc.diagram.parts import Box, Part
 from archc.ir import Argument, Graph, Node, Scope
 from archc.ops.declare import show
 from archc.tree import Quoted
@@ -126,6 +126,14 @@ class Cards:
 
     # What a picture of a difference says otherwise -----------------------------------------------
 
+    def tooltip(self, box: Box) -> str:
+        """What is said of a box when somebody points at it."""
+        return tooltip(box)
+
+    def label(self, name: str) -> str:
+        """A name as it is shown."""
+        return clean(name)
+
     def kind(self, node: Node) -> str:
         """What says the colour of a layer."""
         return node.op.family
@@ -147,8 +155,8 @@ class Cards:
         """What says the colour of a summed box."""
         return "block"
 
-    def sign(self, box: Box) -> str:
-        """What stands before the words of a summed box."""
+    def sign(self, part: Part) -> str:
+        """What stands before the name of a summed box or frame."""
         return ""
 
     # ---------------------------------------------------------------------------------------------
@@ -170,12 +178,13 @@ class Cards:
             elif box.merges:
                 yield Field((Words(text, LAYER),), kind, min(ARRIVAL * len(node.inputs), MOST_HIGH))
             else:
-                name = _between(box.group, box.last) if box.group else names(box, at)
+                name = self._between(box.group, box.last) if box.group else names(box, at)
+                name = " … ".join(map(self.label, name.split(" … ")))
                 yield Field((Words(name, NAME), Words(text, LAYER)), kind)
 
     def _summed(self, box: Box, scope: Scope, kind: str) -> Field:
         """A scope in one box: its name, what it is, how large, and what comes out."""
-        name = self.sign(box) + _between(box.group or scope, box.last)
+        name = self.sign(box) + self._between(box.group or scope, box.last)
         call = self.title(scope)
         lines = [Words(name, NAME if scope.block else LAYER)]
         if scope.block:
@@ -186,6 +195,11 @@ class Cards:
             lines.append(Words(held, DETAIL))
         lines += (Words(text, DETAIL) for text in self.sums(box))
         return Field(tuple(lines), kind)
+
+    def _between(self, first: Scope, last: Scope | None) -> str:
+        """The name of a scope, or of the first and the last of a folded run."""
+        ends = [self.label(one.path.rpartition(".")[2]) for one in (first, last or first)]
+        return ends[0] if ends[0] == ends[1] else " … ".join(ends)
 
     def _call(self, scope: Scope) -> str:
         """`bottleneck(64, s=2)`, with the values of its arguments; defaults are left out."""
@@ -214,12 +228,6 @@ def _held(nodes: tuple[Node, ...]) -> str:
     counts = Counter(node.op.spelling for node in nodes if node.op.weighted or node.op.family == "merge")
     texts = [f"{count} {kind}" if count > 1 else kind for kind, count in counts.items()]
     return ", ".join(texts[:MOST_KINDS]) + ("…" if len(texts) > MOST_KINDS else "") if len(nodes) > 1 else ""
-
-
-def _between(first: Scope, last: Scope | None) -> str:
-    """The name of a scope, or of the first and the last of a folded run."""
-    ends = [clean(one.path.rpartition(".")[2]) for one in (first, last or first)]
-    return ends[0] if ends[0] == ends[1] else " … ".join(ends)
 
 
 def _value(argument: Argument) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from archc.diagram.boxes import tooltip
 from archc.diagram.cards import BADGE, LEADING, Card, Field
 from archc.diagram.figure import Arrow, Figure, end_words
 from archc.diagram.heading import DASHED, DOTTED, SKIP_WIDTH
 from archc.diagram.markup import clean
 from archc.diagram.measure import FRAME_SIZE, TAG_SIZE
 from archc.diagram.parts import Box, Cluster, End, Part
-from archc.diagram.scene import Curve, Group, Mark, Pen, Polygon, Rect, Text, arrowhead
+from archc.diagram.scene import Curve, Group, Mark, Pen, Rect, Text, arrowhead
 from archc.diagram.settle import Rectangle
 from archc.diagram.theme import Paint, Theme
+from archc.diagram.wires import Wire
 from archc.ir import Shape, people
 
 LINE_WIDTH, BORDER = 1.8, 2.0
@@ -75,7 +75,7 @@ def paint(kind: str, theme: Theme) -> Paint:
 def _box(box: Box, figure: Figure, theme: Theme, ids: Ids) -> Group:
     place, card = figure.sheet.boxes[id(box)], figure.cards.card(box)
     name = ids.of("block" if box.scope else "layer", box.scope.path if box.scope else box.lead.name)
-    return Group(tuple(_card(card, place, theme)), name, f"kind-{card.kind}", tooltip(box))
+    return Group(tuple(_card(card, place, theme)), name, f"kind-{card.kind}", figure.cards.tooltip(box))
 
 
 def _card(card: Card, place: Rectangle, theme: Theme) -> Iterator[Mark]:
@@ -138,19 +138,20 @@ def _frame(cluster: Cluster, figure: Figure, theme: Theme) -> Group:
 
 def _line(arrow: Arrow, theme: Theme) -> Iterator[Mark]:
     said = "switches" if arrow.wire.kind == "switches" else people(arrow.wire.shape)
-    pen = _pen(arrow.wire.kind, theme)
-    yield Group((Curve(arrow.points, pen), _head(arrow, theme)), kind="edge", tooltip=said)
+    pen = _pen(arrow.wire, theme)
+    head = arrowhead(arrow.tip, (1, 0), pen.colour)
+    yield Group((Curve(arrow.points, pen), head), kind="edge", tooltip=said)
     if arrow.tag is not None:
         x, y = arrow.tag.middle
         yield Text(x, y + TAG_SIZE * RISE, arrow.tag.words, TAG_SIZE, theme.text, anchor="middle")
 
 
-def _head(arrow: Arrow, theme: Theme) -> Polygon:
-    return arrowhead(arrow.tip, (1, 0), theme.line)
-
-
-def _pen(kind: str, theme: Theme) -> Pen:
-    match kind:
+def _pen(wire: Wire, theme: Theme) -> Pen:
+    if wire.fate == "removed":
+        return Pen(theme.removed.border, LINE_WIDTH, DASHED)
+    if wire.fate == "added":
+        return Pen(theme.added.border, SKIP_WIDTH)
+    match wire.kind:
         case "skip":
             return Pen(theme.line, SKIP_WIDTH)
         case "projection":

@@ -6,7 +6,7 @@ so a figure that is drawn at a scale of 1 or more can be read on a slide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from archc.diagram.cards import LAYER, Cards, Words
@@ -68,7 +68,7 @@ class Figure:
     @property
     def lines(self) -> set[str]:
         """The kinds of arrows that it has."""
-        return {arrow.wire.kind for arrow in self.arrows}
+        return {arrow.wire.kind for arrow in self.arrows if arrow.wire.fate != "removed"}
 
 
 Headed = Callable[[list[Box], set[str]], Heading]
@@ -100,8 +100,18 @@ def largest(figures: Iterator[Figure]) -> Figure:
     return best
 
 
-def lay_out(graph: Graph, parts: tuple[Part, ...], cards: Cards, headed: Headed, size: tuple[int, int]) -> Figure:
-    """The figure of a network that is folded into these parts."""
+def lay_out(
+    graph: Graph,
+    parts: tuple[Part, ...],
+    cards: Cards,
+    headed: Headed,
+    size: tuple[int, int],
+    fates: Mapping[tuple[int, str], str] | None = None,
+) -> Figure:
+    """The figure of a network that is folded into these parts.
+
+    `fates` says what became of the way from a value, by its `id`, to a layer, by its name.
+    """
     boxes = boxes_of(parts)
     if len(boxes) > MOST_BOXES:
         raise DiagramLimit("boxes", len(boxes), MOST_BOXES)
@@ -109,7 +119,7 @@ def lay_out(graph: Graph, parts: tuple[Part, ...], cards: Cards, headed: Headed,
     makers: dict[int, Drawn] = {id(graph.input): ends[0][0]}
     owners: dict[str, Box] = {}
     _trace(parts, parts, makers, owners)
-    arrows = wires(graph, boxes, makers, owners, [end for end, _ in ends[1:]])
+    arrows = wires(graph, boxes, makers, owners, [end for end, _ in ends[1:]], fates or {})
     if len(arrows) > MOST_ARROWS:
         raise DiagramLimit("arrows", len(arrows), MOST_ARROWS)
     top = level((ends[0][0], *parts, *(end for end, _ in ends[1:])), arrows)
@@ -118,7 +128,7 @@ def lay_out(graph: Graph, parts: tuple[Part, ...], cards: Cards, headed: Headed,
         dict(_titles(parts, "", cards)),
         _tags(arrows, {id(box): box.nodes[0].x for box in boxes}),
     )
-    page = room(headed(boxes, {wire.kind for wire in arrows}), LIGHT, size)
+    page = room(headed(boxes, {wire.kind for wire in arrows if wire.fate != "removed"}), LIGHT, size)
     plan, scale = _largest(top, look, page, large=len(arrows) > MANY)
     sheet = settled(plan, look.tags)
     ways = tuple(_arrows(top, arrows, sheet))
@@ -133,8 +143,8 @@ def _largest(top: Level, look: Look, page: tuple[float, float], *, large: bool) 
         for wide in ROOMS[3::6] if large else ROOMS:
             plan = measured(top, grids, wide, crossing, look)
             scale = min(page[0] / plan.width, page[1] / plan.height)
-            worth = min(scale, max(scale * CLUMSY**clumsiness, LEGIBLE))
-            worth = round(min(worth, LARGE), 2), -len(plan.rows), worth
+            felt = min(scale, max(scale * CLUMSY**clumsiness, LEGIBLE))
+            worth = round(min(felt, LARGE), 2), -len(plan.rows), felt
             if best is None or worth > most:
                 best, most = (plan, scale), worth
     assert best is not None
@@ -159,10 +169,11 @@ def _titles(parts: tuple[Part, ...], outer: str, cards: Cards) -> Iterator[tuple
     """`1 … 3 ×3: basic(64)` for each frame, without the names of the frames around it, by the `id` of the frame."""
     for part in parts:
         if isinstance(part, Cluster):
-            name = " … ".join(end.removeprefix(f"{outer}.") for end in part.label.split(" … "))
+            ends = (end.removeprefix(f"{outer}.") for end in part.label.split(" … "))
+            name = clean(" … ".join(map(cards.label, ends)))
             said = cards.title(part.scope)
             times = f" ×{part.times}" if part.times > 1 else ""
-            yield id(part), f"{clean(name)}{times}{': ' if said and name else ''}{said}".strip()
+            yield id(part), cards.sign(part) + f"{name}{times}{': ' if said and name else ''}{said}".strip()
             yield from _titles(part.parts, part.scope.path if part.scope else outer, cards)
 
 
@@ -192,7 +203,7 @@ def _arrows(top: Level, found: list[Wire], sheet: Sheet) -> Iterator[Arrow]:
     _locate(top, [], ancestry)
     tagged: set[Key] = set()
     drawn: dict[Key, list[list[Spot]]] = {}
-    for wire in sorted(found, key=lambda wire: wire.kind in ("skip", "projection")):
+    for wire in sorted(found, key=lambda wire: (wire.fate != "same", wire.kind in ("skip", "projection"))):
         way = _whole(wire, ancestry, sheet)
         points, tip = curve(_forked(way, drawn.setdefault(wire.key, [])))
         tag = None if wire.key in tagged else sheet.tags.get(wire.key)

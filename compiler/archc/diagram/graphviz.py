@@ -52,9 +52,7 @@ def _settings(head: Heading) -> Iterable[str]:
         splines="true",
         pad='"0.3"',
     )
-    lines = attributes(
-        **words, fontsize=f'"{TAG_SIZE}"', color=quoted(LIGHT.line), penwidth='"1.8"', arrowsize='"0.9"'
-    )
+    lines = attributes(**words, fontsize=f'"{TAG_SIZE}"', color=quoted(LIGHT.line), penwidth='"1.8"', arrowsize='"0.9"')
     return f"  graph {look};", "  node " + attributes(**words, shape="plain") + ";", f"  edge {lines};"
 
 

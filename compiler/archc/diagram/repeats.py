@@ -103,7 +103,7 @@ def _identity(part: Part, at: int) -> Signature:
     scope = part.group or part.scope if isinstance(part, Box) else part.scope
     if scope is None:
         return ("", part.signature)
-    name = scope.path.rpartition(".")[2]
+    name = scope.path.rpartition(".")[2].lstrip("−")
     counted = _COUNTED.fullmatch(name)
     if name.isdecimal() or (counted and scope.kind == "block"):
         return (counted[1] if counted else "", part.signature)
