@@ -142,8 +142,14 @@ class Cards:
         """A layer in words."""
         return layer_text(node)
 
+    def details(self, node: Node) -> tuple[str, ...]:
+        """Small print below a layer."""
+        return ()
+
     def sums(self, box: Box) -> Iterator[str]:
-        """The numbers of a summed box."""
+        """What a summed box holds, and how large it is."""
+        if held := _held(box.nodes):
+            yield held
         nodes = [node for turn in box.turns for node in turn]
         params, macs = sum(node.params for node in nodes), sum(node.macs for node in nodes)
         if params:
@@ -173,14 +179,15 @@ class Cards:
         lead = box.lead
         for at, node in enumerate(box.nodes):
             kind, text = self.kind(node), self.text(node)
+            more = tuple(Words(detail, DETAIL) for detail in self.details(node))
             if node is not lead:
-                yield Field((Words(text, MORE),), kind)
+                yield Field((Words(text, MORE), *more), kind)
             elif box.merges:
-                yield Field((Words(text, LAYER),), kind, min(ARRIVAL * len(node.inputs), MOST_HIGH))
+                yield Field((Words(text, LAYER), *more), kind, min(ARRIVAL * len(node.inputs), MOST_HIGH))
             else:
                 name = self._between(box.group, box.last) if box.group else names(box, at)
                 name = " … ".join(map(self.label, name.split(" … ")))
-                yield Field((Words(name, NAME), Words(text, LAYER)), kind)
+                yield Field((Words(name, NAME), Words(text, LAYER), *more), kind)
 
     def _summed(self, box: Box, scope: Scope, kind: str) -> Field:
         """A scope in one box: its name, what it is, how large, and what comes out."""
@@ -191,8 +198,6 @@ class Cards:
             lines += _broken(call)
         elif call:
             lines.append(Words(call, DETAIL))
-        if held := _held(box.nodes):
-            lines.append(Words(held, DETAIL))
         lines += (Words(text, DETAIL) for text in self.sums(box))
         return Field(tuple(lines), kind)
 

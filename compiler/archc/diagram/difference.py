@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from archc.cost.difference import Comparison, compare
-from archc.cost.difference_report import change, numbers, signed, title
+from archc.cost.difference_report import numbers, signed, title
 from archc.cost.summary import rounded
 from archc.diagram.boxes import plain_text
 from archc.diagram.cards import Cards
@@ -65,37 +65,38 @@ class ChangedCards(Cards):
         return self._both.fates[node.name]
 
     def text(self, node: Node) -> str:
-        """A layer in words, and what it was."""
-        said = SIGNS[self._both.fates[node.name]]
+        """A layer in words, with a sign."""
+        return SIGNS[self._both.fates[node.name]] + plain_text(node)
+
+    def details(self, node: Node) -> tuple[str, ...]:
+        """What a changed layer was."""
         was = self._both.was.get(node.name)
-        if was is None:
-            return said + plain_text(node)
-        match self._both.reasons[node.name]:
-            case "written":
-                return f"{said}{plain_text(was)} → {plain_text(node)}"
-            case "sizes":
-                return f"{said}{plain_text(node)} of {people(was.x)} → {people(node.x)}"
-        return f"{said}{plain_text(node)}, other inputs"
+        match self._both.reasons.get(node.name):
+            case "written" if was:
+                return (f"was {plain_text(was)}",)
+            case "sizes" if was:
+                return (f"takes {people(node.x)},", f"was {people(was.x)}")
+            case "inputs":
+                return ("takes other inputs",)
+        return ()
 
     def sums(self, box: Box) -> Iterator[str]:
-        """The numbers of a summed box; where some of it changed, the differences."""
-        if self.summed_kind(box) != "changed":
-            yield from super().sums(box)
-            return
+        """How large a summed box is, or how much larger than before."""
         nodes = [node for turn in box.turns for node in turn]
-        for what, words in (("params", "parameters"), ("macs", "MACs")):
-            difference = sum(self._difference(node, what) for node in nodes)
-            yield f"{signed(difference, short=True)} {words}"
+        if self.summed_kind(box) == "same":
+            yield f"{rounded(sum(node.params for node in nodes))} parameters"
+        else:
+            yield f"{signed(sum(map(self._gain, nodes)), short=True)} parameters"
 
-    def _difference(self, node: Node, what: str) -> int:
-        now: int = getattr(node, what)
+    def _gain(self, node: Node) -> int:
+        """The parameters that a layer has more than before."""
         match self._both.fates[node.name]:
             case "added":
-                return now
+                return node.params
             case "removed":
-                return -now
+                return -node.params
         was = self._both.was.get(node.name)
-        return now - int(getattr(was, what)) if was else 0
+        return node.params - was.params if was else 0
 
     def summed_kind(self, box: Box) -> str:
         """What became of all layers of a box, or `changed`."""
@@ -125,14 +126,9 @@ def totals(comparison: Comparison) -> str:
     for what, before, after in numbers(comparison):
         short = what == "MACs"
         one, two = (rounded(number) if short else f"{number:,}" for number in (before, after))
-        share = signed(after - before, short=True) if short else change(before, after)
-        texts.append(f"{two} {what} (as before)" if before == after else f"{one} → {two} {what} ({_inner(share)})")
-    return " · ".join([*texts, *comparison.notes])
-
-
-def _inner(text: str) -> str:
-    """`+184,512 (+0.1 %)` without brackets of its own."""
-    return text.replace(" (", ", ").removesuffix(")")
+        gained = signed(after - before, short=True)
+        texts.append(f"{two} {what} (as before)" if before == after else f"{one} → {two} {what} ({gained})")
+    return " · ".join(texts)
 
 
 def legend(boxes: Iterable[Box], lines: Iterable[str], both: Merged, theme: Theme) -> Iterator[Entry]:
@@ -145,3 +141,4 @@ def legend(boxes: Iterable[Box], lines: Iterable[str], both: Merged, theme: Them
             yield replace(paint, words=f"{SIGNS[fate]}{paint.words}")
     present = set(lines)
     yield from (sample for kind, sample in LINES.items() if kind in present)
+    yield from map(clean, both.notes)

@@ -29,7 +29,8 @@ def marks(figure: Figure, theme: Theme) -> list[Mark]:
     ids = Ids()
     return [
         *_frames(figure.parts, figure, theme),
-        *(mark for arrow in figure.arrows for mark in _line(arrow, theme)),
+        # What is gone lies below what is there.
+        *(mark for arrow in sorted(figure.arrows, key=_gone, reverse=True) for mark in _line(arrow, theme)),
         *(_end(end, shape, figure, theme, ids) for end, shape in figure.ends),
         *(_box(box, figure, theme, ids) for box in figure.boxes),
     ]
@@ -134,6 +135,10 @@ def _frame(cluster: Cluster, figure: Figure, theme: Theme) -> Group:
 
 
 # Arrows ------------------------------------------------------------------------------------------
+
+
+def _gone(arrow: Arrow) -> bool:
+    return arrow.wire.fate == "removed"
 
 
 def _line(arrow: Arrow, theme: Theme) -> Iterator[Mark]:

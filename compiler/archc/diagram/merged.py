@@ -27,6 +27,8 @@ class Merged:
     was: dict[str, Node] = field(default_factory=dict)
     """Each changed layer as it was."""
     reasons: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What differs besides layers."""
     ways: dict[tuple[int, str], str] = field(default_factory=dict)
     """What became of the way from a value, by its `id`, to a layer; ways that stay are left out."""
 
@@ -54,7 +56,7 @@ class _Merging:
         """The layer afterwards that a value comes out of."""
         self.inlined: set[int] = set()
         """Values before that flow on within what there is now."""
-        self.result = Merged(after)
+        self.result = Merged(after, notes=comparison.notes)
 
     def whole(self) -> Merged:
         """The merged network."""
@@ -155,11 +157,12 @@ class _Merging:
     def _removed(self, was: Node, name: str, following: Sequence[Pair]) -> None:
         """A layer that there was."""
         inputs = [self.before[id(value)] for value in was.inputs]
-        output = Value(name, was.y)
+        inline = self._attends(was, inputs, following)
+        output = Value(name, inputs[0].shape if inline else was.y)
         self.before[id(was.output)] = output
         self.names[False, was.name] = name
         item = -1 - was.item
-        if self._attends(was, inputs, following):
+        if inline:
             # It stays in line: whoever takes its input, takes its output in the figure.
             self.inlined.add(id(was.output))
             self._reroute(inputs[0], output)
@@ -170,7 +173,7 @@ class _Merging:
 
     def _attends(self, was: Node, inputs: list[Value], following: Sequence[Pair]) -> bool:
         """Whether a removed layer stays in the line of the one before it."""
-        if len(was.inputs) != 1 or not (light(was) or was.item in self.items):
+        if len(was.inputs) != 1 or not light(was):
             return False
         later = next((pair.after for pair in following if pair.after is not None), None)
         if not isinstance(later, Node) or len(later.inputs) != 1 or len(later.y) != len(was.y):
@@ -187,7 +190,7 @@ class _Merging:
     ) -> None:
         op = node.op
         if isinstance(op, Unpool) and op.at is not None:
-            op = replace(op, at=replace(op.at, name=self.names.get((later, op.at.name), op.at.name)))
+            op = Unpool(at=replace(op.at, name=self.names.get((later, op.at.name), op.at.name)))
         placed = replace(node, op=op, name=name, inputs=tuple(inputs), output=output, item=item)
         self.nodes.append(placed)
         self.result.fates[name] = fate

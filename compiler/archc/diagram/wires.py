@@ -81,11 +81,16 @@ def wires(
                 _put(found, Wire(owners[node.op.at.name], box, node.op.at.y, "switches"))
     for end, (_, value) in zip(ends, graph.outputs, strict=True):
         _put(found, Wire(makers[id(value)], end, value.shape))
-    return _styled(list(found.values()))
+    stay = {(id(wire.source), id(wire.target)) for wire in found.values() if wire.fate != "removed"}
+    kept = (wire for wire in found.values() if wire.fate != "removed" or (id(wire.source), id(wire.target)) not in stay)
+    return _styled(list(kept))
 
 
 def _put(found: dict[tuple[Key, int], Wire], wire: Wire) -> None:
-    found.setdefault((wire.key, id(wire.target)), wire)
+    """Adds an arrow; of several of one value, one that is there before and after stands for all."""
+    known = found.get((wire.key, id(wire.target)))
+    if known is None or (known.fate != "same" and wire.fate == "same"):
+        found[wire.key, id(wire.target)] = wire
 
 
 def _styled(plain: list[Wire]) -> list[Wire]:
