@@ -85,7 +85,7 @@ def find_device(name: str, devices: Mapping[str, Device]) -> Device:
 
 
 def _as_driven(name: str, devices: Mapping[str, Device]) -> Device | None:
-    """The GPU whose key is in the name that its driver gives, the most particular one; a smaller sort is another GPU."""
+    """The GPU whose key is in the name that its driver gives, the most particular one; other sorts are other GPUs."""
     words = set(re.findall("[a-z0-9]+", name.lower()))
     if len(words) < 2 or words & _OTHER_SORTS:
         return None
