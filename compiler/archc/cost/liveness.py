@@ -2,8 +2,9 @@
 
 Counted are the values between the layers and the network's input, for one example in float32: what a layer
 reads, what it makes, and what later layers still wait for. A result of the network lives to the end. The
-lifetimes are ideal: weights, workspaces and what an allocator rounds up are left out, and no layer writes
-over its input or looks at it in place, so each makes a value of its own. Training keeps more.
+lifetimes are ideal: weights, workspaces and what an allocator rounds up are left out. No layer writes over
+its input, and one that only reshapes makes a value of its own, as if it had copied; what does nothing at
+inference, `identity` and dropout, makes none. Training keeps more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from archc.ir import FLOAT_BYTES, Graph, Node, Value
+from archc.ops.layout import Identity
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,16 @@ class Liveness:
 
 def liveness(graph: Graph) -> Liveness:
     """What is alive at each layer of the deployed network, in time proportional to the number of its values."""
+    same: dict[Value, Value] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Identity) or node.op.training_only:
+            same[node.output] = same.get(node.inputs[0], node.inputs[0])
     last: dict[Value, int] = {}
     for at, node in enumerate(graph.nodes):
         for value in (*node.inputs, node.output):
-            last[value] = at
+            last[same.get(value, value)] = at
     for _, result in graph.outputs:
-        last[result] = len(graph.nodes)
+        last[same.get(result, result)] = len(graph.nodes)
     dying: list[list[Value]] = [[] for _ in range(len(graph.nodes) + 1)]
     for value, at in last.items():
         dying[at].append(value)
@@ -42,7 +48,8 @@ def liveness(graph: Graph) -> Liveness:
     now = _bytes(graph.input)
     live = []
     for at, node in enumerate(graph.nodes):
-        now += _bytes(node.output)
+        if node.output not in same:
+            now += _bytes(node.output)
         live.append(now)
         now -= sum(_bytes(value) for value in dying[at])
     if not live:

@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 20.0, 26.0
 """The size of names, which follows the height of the rows."""
 SMALL, SMALL_LARGEST, NOTE = 17.0, 20.0, 17.0
 """The sizes of values, and of notes."""
-LOWEST, HIGHEST = 26.0, 86.0
+LOWEST, HIGHEST = 26.0, 100.0
 """How high a row is."""
 TITLE, TITLES, TICKS = 23.0, 56.0, 30.0
 """The size of a panel's title; the room above the rows for it, and for the axis."""

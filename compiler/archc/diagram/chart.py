@@ -18,7 +18,7 @@ from archc.diagram.theme import Theme
 from archc.ir import Graph, people
 from archc.ops.declare import written
 
-SUMMED = "block or group, summed"
+SCOPES, RUNS, BOTH = "block or group, summed", "neighbours, summed", "block, group or neighbours, summed"
 
 
 def picture(graph: Graph, theme: Theme, size: tuple[int, int] = PAGE, depth: int | None = None) -> Picture:
@@ -27,7 +27,7 @@ def picture(graph: Graph, theme: Theme, size: tuple[int, int] = PAGE, depth: int
     told = shares(analysis, alive, depth)
     heading = Heading(cut(graph.name), _totals(analysis, alive), _legend(told, theme))
     bars = Bars(told, _panels(analysis, alive), _notes(alive), theme, room(heading, theme, size))
-    return Picture(page(heading, bars.marks(), theme, size), f"{graph.name}: what each layer costs", theme.page)
+    return Picture(page(heading, bars.marks(), theme, size), f"{cut(graph.name)}: what each layer costs", theme.page)
 
 
 def records(graph: Graph, depth: int | None = None) -> dict[str, Any]:
@@ -80,7 +80,8 @@ def _legend(told: Sequence[Share], theme: Theme) -> tuple[Entry, ...]:
     kinds = {row.kind for row in told}
     entries: list[Entry] = [paint for family, paint in theme.paints.items() if family in kinds]
     if "block" in kinds:
-        entries.append(replace(theme.block, words=SUMMED))
+        runs = {row.first != row.last and row.times == 1 for row in told if row.kind == "block"}
+        entries.append(replace(theme.block, words=BOTH if len(runs) > 1 else RUNS if True in runs else SCOPES))
     if "head" in kinds:
         entries.append(Sample("in training only, not in the totals", DASHES))
     if any(row.times > 1 for row in told):
@@ -94,7 +95,7 @@ def _panels(analysis: Analysis, alive: Liveness) -> tuple[Panel, ...]:
         Panel("Parameters", f"{rounded(analysis.params)} in all", COUNTS, analysis.params, lambda row: row.params),
         Panel("MACs", f"{rounded(analysis.macs)}, one example", COUNTS, analysis.macs, lambda row: row.macs),
         Panel("Activations", f"{mebibytes(kept)}, one example", BYTES, kept, lambda row: row.activation_bytes),
-        Panel("Live memory", "at inference, one example", BYTES, 0, lambda row: row.live, curve=True),
+        Panel("Live memory", "one example", BYTES, 0, lambda row: row.live, curve=True),
     )
 
 
@@ -104,7 +105,7 @@ def _notes(alive: Liveness) -> tuple[str, ...]:
     most = f" Its peak, {mebibytes(alive.peak)}: {cut(at.name)} ({cut(written(at.op))})." if at else ""
     return (
         "Activations: the outputs of all layers in float32, those of relu and the like as well."
-        f" Live memory: what a layer reads, makes, or leaves for later ones.{most}",
+        f" Live memory at inference: what a layer reads, makes, or leaves for later ones.{most}",
         "Lifetimes are ideal: every value, the network's input too, dies after its last use."
         " Nothing is written in place; weights and workspaces are not counted.",
     )
