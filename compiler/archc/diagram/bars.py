@@ -22,7 +22,7 @@ LOWEST, HIGHEST = 26.0, 100.0
 TITLE, TITLES, TICKS = 23.0, 56.0, 30.0
 """The size of a panel's title; the room above the rows for it, and for the axis."""
 COLUMN_GAP, PANEL_GAP, EDGE = 22.0, 36.0, 8.0
-MOST_NAME, MOST_WHAT = 0.17, 0.19
+MOST_NAME, MOST_WHAT = 0.19, 0.19
 """Of the figure's width."""
 BAR, THICKEST = 0.62, 36.0
 """How thick a bar is: a part of the row's height, and at most."""
@@ -79,6 +79,8 @@ class Bars:
         apart = 0.5 * any(row.trained_only for row in told)
         self.height = max(LOWEST, min(HIGHEST, free / max(len(told) + apart, 1)))
         self.size = max(SMALLEST, min(LARGEST, self.height * 0.5))
+        if any(width(_whole(row), self.size) > self.wide * MOST_NAME for row in told):
+            self.size = SMALLEST
         self.small = max(SMALL, min(SMALL_LARGEST, self.height * 0.45))
         self.thick = min(self.height * BAR, THICKEST)
         self.rows = list(self._placed(told))
@@ -97,13 +99,12 @@ class Bars:
             top += self.height
 
     def _name(self, row: Share, limit: float) -> str:
-        """The name, or the first and where the last differs, without its outer groups where there is no room."""
-        first, last = cut(row.first), cut(row.last)
-        ending = "" if first == last else f" … {_difference(first, last)}"
-        name = f"{first}{ending}"
-        while width(name, self.size) > limit and "." in first:
-            first = first.partition(".")[2]
-            name = f"….{first}{ending}"
+        """The name of a row, without its outer groups where there is no room."""
+        name = _whole(row)
+        pieces = name.split(".")
+        while width(name, self.size) > limit and len(pieces) > 1:
+            pieces = pieces[1:]
+            name = f"…{'.'.join(pieces)}"
         return fitted(name, self.size, limit)
 
     def marks(self) -> list[Mark]:
@@ -240,6 +241,12 @@ class Bars:
 def cut(text: str) -> str:
     """As much of a text as anybody reads."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _whole(row: Share) -> str:
+    """`conv1`, or the first name and where the last differs: `layer1.0 … 2`."""
+    first, last = cut(row.first), cut(row.last)
+    return first if first == last else f"{first} … {_difference(first, last)}"
 
 
 def _difference(first: str, last: str) -> str:

@@ -16,7 +16,6 @@ from archc.diagram.shares import Share, shares
 from archc.diagram.slide import PAGE, Entry, Heading, Sample, page, room
 from archc.diagram.theme import Theme
 from archc.ir import Graph, people
-from archc.ops.declare import written
 
 SCOPES, RUNS, BOTH = "block or group, summed", "neighbours, summed", "block, group or neighbours, summed"
 
@@ -102,10 +101,9 @@ def _panels(analysis: Analysis, alive: Liveness) -> tuple[Panel, ...]:
 def _notes(alive: Liveness) -> tuple[str, ...]:
     """What the bytes are."""
     at = alive.at
-    most = f" Its peak, {mebibytes(alive.peak)}: {cut(at.name)} ({cut(written(at.op))})." if at else ""
+    peak = f"Peak of live memory: {mebibytes(alive.peak)} at {cut(at.name)} ({at.op.spelling}). " if at else ""
     return (
-        "Activations: the outputs of all layers in float32, those of relu and the like as well."
-        f" Live memory at inference: what a layer reads, makes, or leaves for later ones.{most}",
-        "Lifetimes are ideal: every value, the network's input too, dies after its last use."
-        " Nothing is written in place; weights and workspaces are not counted.",
+        f"{peak}Activations: the outputs of all layers, relu and the like included, in float32.",
+        "Live memory at inference: what a layer reads, makes, or leaves for later ones. A value, the network's input"
+        " too, dies after its last use; nothing is in place; no weights, no workspaces.",
     )
