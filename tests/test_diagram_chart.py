@@ -217,7 +217,7 @@ def test_the_legend_says_what_is_there(spec: str, column: str) -> None:
     svg = chart.picture(network(spec, column), LIGHT).svg
     kinds = {(group.get("class") or "").removeprefix("kind-") for group in groups(svg)}
     (legend,) = [each for each in ElementTree.fromstring(svg).iter(f"{SVG}g") if each.get("class") == "legend"]
-    told = {paint.words: family for family, paint in LIGHT.paints.items()}
+    told: dict[str, str] = {paint.words: family for family, paint in LIGHT.paints.items()}
     told |= {chart.SCOPES: "block", "in training only, not in the totals": "head"}
     entries = [text for text in words(legend) if not text.startswith("×N")]
     assert {told[text] for text in entries} == kinds

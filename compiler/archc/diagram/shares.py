@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 
 from archc.cost.analyse import Analysis, LayerCost
 from archc.cost.liveness import Liveness
-from archc.cost.outline import call
+from archc.cost.outline import spelled
 from archc.diagram.items import items, light
 from archc.diagram.repeats import COUNTED
 from archc.ir import Family, Graph, Node, Scope, Shape
@@ -100,6 +100,12 @@ class _Teller:
         self.scopes = analysis.by_scope
         self.graph = analysis.graph
         self.items = _items(analysis.graph)
+        self.optional = {
+            (block.name.text, parameter.name.text)
+            for block in analysis.graph.blocks
+            for parameter in block.parameters
+            if parameter.default is not None
+        }
 
     def rows(self, depth: int | None) -> list[Share]:
         rows: list[Share] = []
@@ -127,9 +133,20 @@ class _Teller:
         scope = self.scopes.get(path, Scope(path))
         output = scope.output.shape if scope.output is not None else nodes[-1].y
         layers = self._costs(nodes)
-        what = call(scope) or _content(layers)
-        alike = (path.rpartition(".")[0], *_counted(scope), call(scope), *(written(node.op) for node in nodes))
-        return Share(path, path, what, kind, layers, output, alike=alike)
+        call = self._call(scope)
+        alike = (path.rpartition(".")[0], *_counted(scope), call, *(written(node.op) for node in nodes))
+        return Share(path, path, call or _content(layers), kind, layers, output, alike=alike)
+
+    def _call(self, scope: Scope) -> str:
+        """`bottleneck(64, s=2)`: defaults are left out, what has one is named; empty for what is no block."""
+        given = [argument for argument in scope.arguments if argument.written is not None]
+        texts = [
+            f"{argument.name}={spelled(argument.value)}"
+            if (scope.block, argument.name) in self.optional
+            else spelled(argument.value)
+            for argument in given
+        ]
+        return f"{scope.block}({', '.join(texts)})" if texts else scope.block
 
     def _costs(self, nodes: Sequence[Node]) -> tuple[LayerCost, ...]:
         return tuple(self.costs[id(node)] for node in nodes)
