@@ -39,14 +39,8 @@ class Caption:
 
     lines: tuple[tuple[str, float, bool], ...]
     """Words, size, and whether it is a name."""
-
-    @property
-    def wide(self) -> float:
-        return max(width(words, size) for words, size, _ in self.lines)
-
-    @property
-    def high(self) -> float:
-        return sum(size * LINE for _, size, _ in self.lines)
+    wide: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +53,13 @@ class Spot:
 
 def captions(runs: Sequence[Run], letters: Lettering) -> tuple[Caption, ...]:
     """The captions of the runs: names, notes, sizes."""
-    return tuple(
-        Caption(
-            (
-                *((name, letters.name, True) for name in run.names),
-                *((note, letters.size, False) for note in run.notes),
-                *((size, letters.size, False) for size in run.sizes),
-            )
-        )
-        for run in runs
-    )
+    found = []
+    for run in runs:
+        words = [*((name, letters.name, True) for name in run.names)]
+        words += [(line, letters.size, False) for line in (*run.notes, *run.sizes)]
+        wide = max(width(line, size) for line, size, _ in words)
+        found.append(Caption(tuple(words), wide, sum(size * LINE for _, size, _ in words)))
+    return tuple(found)
 
 
 def arranged(

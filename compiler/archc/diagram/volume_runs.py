@@ -33,10 +33,18 @@ class Run:
         return tuple(self.first + place for place in places)
 
     @property
+    def named(self) -> bool:
+        """Whether the label of its one module says what the module is: `transition1`."""
+        first = self.stations[0]
+        return len(self.stations) == 1 and first.kind == "block" and first.label.startswith(first.word)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What its volumes are called, a line each."""
         if self.stations[0].fan:
             return tuple(station.word for station in self.stations[0].fan)
+        if self.named:
+            return (self.stations[0].label,)
         words = counted([station.word for station in self.stations])
         if len(words) > MOST_NAMES:
             totals: dict[str, int] = {}
@@ -55,11 +63,11 @@ class Run:
         """What else is to be said: the labels of modules, a stride that only the first has, the last function."""
         found = []
         labels = [station.label for station in self.stations if station.label]
-        if labels and len(labels) == len(self.stations):
+        if labels and len(labels) == len(self.stations) and not self.named:
             found.append(_range(labels))
         modules = [station for station in self.stations if station.kind == "block"]
         if modules and modules[0].shrinks > 1:
-            found.append(f"first: /{modules[0].shrinks}" if len(modules) > 1 else f"/{modules[0].shrinks}")
+            found.append(f"{'first: ' if len(modules) > 1 else ''}stride {modules[0].shrinks}")
         last = self.stations[-1]
         found += [note for note in dict.fromkeys(station.note for station in (last.fan or (last,))) if note]
         return tuple(note if len(note) <= LONGEST else f"{note[: LONGEST - 1]}…" for note in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from archc.diagram.scene import Curve, Group, Line, Mark, Pen, Point, arrowhead
 from archc.diagram.slide import Sample
@@ -26,7 +27,7 @@ CORNER = 14.0
 def hops(volumes: Sequence[Placed], theme: Theme) -> list[Mark]:
     """A small arc to each module that has a skip around it, from the volume before."""
     found: list[Mark] = []
-    for before, volume in zip(volumes, volumes[1:], strict=False):
+    for before, volume in pairwise(volumes):
         if hop(before, volume):
             start, end = (before.peak, before.top), (volume.peak, volume.top)
             found.append(_hop(start, end, Pen(theme.line, WIDTH, DASHES[volume.station.skip])))
@@ -80,6 +81,6 @@ def _nearest(volumes: Sequence[Placed], at: int) -> Placed:
 
 def samples(arcs: Sequence[Arc], volumes: Sequence[Placed]) -> tuple[Sample, ...]:
     """What the legend says of the lines that are drawn."""
-    kinds = {arc.kind for arc in arcs}
-    kinds |= {volume.station.skip for before, volume in zip(volumes, volumes[1:], strict=False) if hop(before, volume)}
+    kinds: set[str] = {arc.kind for arc in arcs}
+    kinds |= {volume.station.skip for before, volume in pairwise(volumes) if hop(before, volume)}
     return tuple(Sample(words, DASHES[kind], WIDTH) for kind, words in WORDS.items() if kind in kinds)

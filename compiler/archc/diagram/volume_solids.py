@@ -28,7 +28,10 @@ RECEDING = 0.5 * cos(pi / 4)
 POOL = 0.35
 """The depth of pools, which only pass channels on, as a part of what it would be."""
 LEAST = 4.0
-BAR, SHEET = 16.0, 10.0
+FEW = 16
+SHEET = 10.0
+BAR, BAR_WIDEST, BAR_PART = 12.0, 30.0, 0.045
+"""The thickness of a bar: at least, at most, and as a part of the largest side."""
 BAR_HEIGHT = 0.8
 """The highest bar, as a part of the largest side."""
 APART = 12.0
@@ -65,7 +68,7 @@ class Measures:
     longest: int
     """The longest side of a map or a sequence, in positions."""
     deepest: int
-    """The most channels."""
+    """The most channels, or 16 where there are fewer, so that no picture of one channel is a cube."""
     most: int
     """The most units of a vector."""
 
@@ -95,7 +98,8 @@ class Measures:
                 return Solid(deep(channels), long(height), long(width))
             case (tokens, channels):
                 return Solid(deep(channels), long(tokens), SHEET)
-        return Solid(BAR, max(LEAST, BAR_HEIGHT * side * log2(1 + shape[0]) / log2(1 + self.most)), BAR)
+        thick = min(BAR_WIDEST, max(BAR, BAR_PART * side))
+        return Solid(thick, max(LEAST, BAR_HEIGHT * side * log2(1 + shape[0]) / log2(1 + self.most)), thick)
 
 
 def _stacked(solids: Sequence[Solid]) -> tuple[Solid, ...]:
@@ -117,7 +121,7 @@ def measures(row: Iterable[Station], scale: Scale) -> Measures:
     return Measures(
         scale,
         max([1, *(side for shape in maps for side in shape[1:]), *(shape[0] for shape in sheets)]),
-        max([1, *(shape[0] for shape in maps), *(shape[1] for shape in sheets)]),
+        max([FEW, *(shape[0] for shape in maps), *(shape[1] for shape in sheets)]),
         max([1, *(shape[0] for shape in shapes if len(shape) == 1)]),
     )
 
@@ -140,7 +144,7 @@ def faces(solid: Solid, left: float, line: float, paint: Paint) -> tuple[Mark, .
 
 
 def on_side(solid: Solid, left: float, line: float, place: Point) -> Point:
-    """A point of the side where the flow comes out: parts of its width, from the front, and of its height, from above."""
+    """A point of the side where the flow comes out: what part of the width from the front, of the height from above."""
     across, down = place
     x = left + solid.depth - solid.back + 2 * solid.back * across
     y = line + solid.middle + solid.back - solid.height / 2 + solid.height * down - 2 * solid.back * across

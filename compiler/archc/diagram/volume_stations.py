@@ -198,8 +198,9 @@ def _fanned(graph: Graph, way: Way, found: list[Station], places: dict[int, int]
             return found
         nodes.reverse()
         lead = next((node for node in nodes if not light(node)), nodes[0])
-        results.append(Station(lead.op.family, nodes[-1].y, f"{name}: {caption(lead)}", tuple(nodes), lead))
-    return [*found[:-1], replace(results[0], fan=tuple(map(_ended, results)))]
+        result = _ended(Station(lead.op.family, nodes[-1].y, f"{name}: {caption(lead)}", tuple(nodes), lead))
+        results.append(replace(result, note=result.note and f"{name}: {result.note}"))
+    return [*found[:-1], replace(results[0], fan=tuple(results))]
 
 
 def _banked(found: list[Station]) -> list[Station]:

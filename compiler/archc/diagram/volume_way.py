@@ -90,13 +90,14 @@ def _joins(graph: Graph, nodes: tuple[Node, ...]) -> list[Join]:
     origins: dict[int, tuple[int, bool]] = {value: (at, True) for value, at in places.items()}
     for node in graph.nodes:
         if id(node.output) not in places:
-            starts, bare = zip(*(origins[id(value)] for value in node.inputs), strict=True)
-            origins[id(node.output)] = min(starts), all(bare) and not node.weights and node.op.family != "pool"
+            taken = [origins[id(value)] for value in node.inputs]
+            bare = all(passed for _, passed in taken) and not node.weights and node.op.family != "pool"
+            origins[id(node.output)] = min(start for start, _ in taken), bare
     found: dict[Join, None] = {}
     for end, node in enumerate(nodes):
         for value in node.inputs:
-            start, bare = origins[id(value)]
             if places.get(id(value)) != end - 1:
+                start, bare = origins[id(value)]
                 found[Join(start, end, bare)] = None
     return list(found)
 

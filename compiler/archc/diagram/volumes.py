@@ -23,7 +23,7 @@ from archc.diagram.theme import Paint, Theme
 from archc.diagram.volume_captions import told
 from archc.diagram.volume_kernels import window
 from archc.diagram.volume_labels import BELOW, Lettering, arranged, captions, drawn, tier_tops
-from archc.diagram.volume_places import Placed, Plan
+from archc.diagram.volume_places import Placed, Plan, fronts_of
 from archc.diagram.volume_runs import Run, runs, stages
 from archc.diagram.volume_skips import ABOVE, STEP, hops, levels, long_arcs, samples
 from archc.diagram.volume_solids import POOL, SIGNS, Scale, faces, measures
@@ -78,39 +78,34 @@ def _figure(plan: Plan, theme: Theme, within: tuple[float, float], *, kernels: b
     above = ABOVE + STEP * (max(levels(arcs).values()) + 1) if arcs else 0.0
     for tiers, letters in LETTERINGS:
         blocks = captions(plan.runs, letters)
+        wides = [block.wide for block in blocks]
         below = min(tiers, len(blocks)) * (max(block.high for block in blocks) + 16) + BELOW
+        spots, tops, volumes = None, [0.0], ()
         for _ in range(2):
-            if (left := high - above - below) < LEAST_FOR_VOLUMES * high:
+            # Once it is known how much room the captions take, the volumes get the rest.
+            if high - above - below < LEAST_FOR_VOLUMES * high:
                 break
-            volumes = plan.place(wide, left)
-            fronts = _fronts(volumes)
-            anchors = [sum(front) / 2 for front in fronts]
-            extent = max(volume.left + volume.depth + volume.back for volume in volumes)
-            slack = (wide - extent) / 2
-            spots = arranged(blocks, anchors, (-slack, extent + slack), tiers)
+            volumes = plan.place(wide, high - above - below, wides)
+            spots = arranged(blocks, [sum(front) / 2 for front in fronts_of(volumes)], _extent(volumes, wide), tiers)
             if spots is None:
                 break
             tops = tier_tops(blocks, spots)
-            # Once it is known how much room the captions take, the volumes get the rest.
             below = tops[-1] + BELOW
-        else:
+        if spots is not None:
             line = max(volume.bottom for volume in volumes) + BELOW
-            boxes = _boxes(volumes, plan, theme, kernels=kernels)
             notes = [
                 drawn(block, spot, front, line, tops[spot.tier], theme)
-                for block, spot, front in zip(blocks, spots, fronts, strict=True)
+                for block, spot, front in zip(blocks, spots, fronts_of(volumes), strict=True)
             ]
+            boxes = _boxes(volumes, plan, theme, kernels=kernels)
             return *boxes, *hops(volumes, theme), *long_arcs(arcs, volumes, theme), *notes
     return None
 
 
-def _fronts(volumes: tuple[Placed, ...]) -> list[tuple[float, float]]:
-    """Where the fronts of each run begin and end."""
-    found: dict[int, tuple[float, float]] = {}
-    for volume in volumes:
-        start, end = volume.front
-        found[volume.run] = found.get(volume.run, (start, end))[0], end
-    return list(found.values())
+def _extent(volumes: tuple[Placed, ...], wide: float) -> tuple[float, float]:
+    """Where captions may be, with the volumes in the middle of the page."""
+    end = max(volume.left + volume.depth + volume.back for volume in volumes)
+    return (end - wide) / 2, (end + wide) / 2
 
 
 def _boxes(volumes: tuple[Placed, ...], plan: Plan, theme: Theme, *, kernels: bool) -> Iterator[Mark]:
@@ -166,8 +161,11 @@ def _heading(graph: Graph, plan: Plan, theme: Theme, scale: Scale, *, kernels: b
         f"{layers} weight layer{'' if layers == 1 else 's'} · {analysis.params:,} parameters"
         f" · {rounded(analysis.macs)} MACs"
     )
-    legend: list[Entry] = [_paint(kind, theme) for kind in ORDER if kind in _kinds(plan.row)]
-    legend += samples(plan.row.arcs, plan.place(1000, 500))
+    kinds = _kinds(plan.row)
+    legend: list[Entry] = [_paint(kind, theme) for kind in ORDER if kind in kinds - {"other"}]
+    if "other" in kinds:
+        legend[0] = replace(_paint("input", theme), words="input, other")
+    legend += samples(plan.row.arcs, plan.place(1000, 500, [0.0] * len(plan.runs)))
     legend += _said(graph, plan, scale, kernels=kernels)
     return Heading(clean(graph.name, 100), totals, tuple(legend))
 
@@ -185,6 +183,8 @@ def _said(graph: Graph, plan: Plan, scale: Scale, *, kernels: bool) -> Iterator[
         yield f"sides ∝ {sign}size, depth ∝ {sign}channels{pools}"
     if any(len(shape) == 1 for shape in shapes):
         yield "bars ∝ log₂ units"
+    if any(station.banks > 1 for station in plan.row.stations):
+        yield "two rows: channels in two groups"
     if any(_pads(station) for station in plan.row.stations):
         yield "padding keeps the size unless said"
     if kernels:
