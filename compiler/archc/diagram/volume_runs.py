@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import groupby
 
 from archc.diagram.volume_captions import LONGEST, counted, times
 from archc.diagram.volume_stations import Station
@@ -120,20 +119,23 @@ def _grows(before: Station, station: Station, alone: bool) -> bool:
     return NEARLY <= area(station.shape) / area(before.shape) <= 1 / NEARLY
 
 
-def stages(found: tuple[Run, ...]) -> tuple[Run, ...]:
-    """Runs of one height and width as one, for networks of too many runs."""
-    made = []
-    for _, members in groupby(found, key=_stage):
-        together = list(members)
-        made.append(Run(together[0].first, tuple(station for run in together for station in run.stations)))
+def stages(found: tuple[Run, ...], least: float = 1.0) -> tuple[Run, ...]:
+    """Runs of one height and width as one; with `least` below 1 also those whose area has not changed further than that."""
+    made: list[Run] = []
+    for run in found:
+        if made and _in_stage(made[-1].stations[0], run.stations[0], least):
+            made[-1] = Run(made[-1].first, (*made[-1].stations, *run.stations))
+        else:
+            made.append(run)
     return tuple(made)
 
 
-def _stage(run: Run) -> tuple[object, ...]:
-    station = run.stations[0]
-    if station.kind == "input" or station.fan:
-        return station.kind, run.first
-    return "", len(station.shape), station.shape[1:] if len(station.shape) == 3 else ()
+def _in_stage(first: Station, station: Station, least: float) -> bool:
+    if "input" in (first.kind, station.kind) or first.fan or station.fan or len(first.shape) != len(station.shape):
+        return False
+    if len(first.shape) != 3 or first.shape[1:] == station.shape[1:]:
+        return True
+    return least < 1 and least < area(station.shape) / area(first.shape) < 1 / least
 
 
 def _range(labels: list[str]) -> str:

@@ -22,7 +22,7 @@ from archc.diagram.slide import PAGE, Entry, Heading, page, room
 from archc.diagram.theme import Paint, Theme
 from archc.diagram.volume_captions import told
 from archc.diagram.volume_kernels import window
-from archc.diagram.volume_labels import BELOW, Lettering, arranged, captions, drawn, tier_tops
+from archc.diagram.volume_labels import BELOW, Lettering, Spot, arranged, captions, drawn, tier_tops
 from archc.diagram.volume_places import Placed, Plan, fronts_of
 from archc.diagram.volume_runs import Run, runs, stages
 from archc.diagram.volume_skips import ABOVE, STEP, hops, levels, long_arcs, samples
@@ -44,10 +44,15 @@ LETTERINGS = (
     (3, Lettering(20.5, 17)),
     (4, Lettering(20.5, 17)),
     (5, Lettering(20.5, 17)),
+    (7, Lettering(20.5, 17)),
 )
 """Lines of captions and sizes of letters, what is wished for first."""
-LEAST_FOR_VOLUMES = 0.4
+LEAST_FOR_VOLUMES = 0.33
 """What captions leave of the height for the volumes."""
+CLOSER = (1.0, 1.2, 1.4)
+"""How many times more than a page holds is put on it at last; captions are still more than 14 px high then."""
+HALF = 0.45
+"""Volumes are put together at last until the area has become half of what it was."""
 ORDER: tuple[Kind, ...] = ("input", "conv", "pool", "fc", "block", "merge", "norm", "activation", "other")
 
 
@@ -60,15 +65,18 @@ def picture(
     """
     row = stations(without_identities(graph))
     measured = measures(row.stations, scale)
-    for grouped in (runs(row.stations), stages(runs(row.stations))):
+    fine = runs(row.stations)
+    coarse = stages(fine, HALF)
+    for closer, grouped in ((1.0, fine), (1.0, stages(fine)), *((closer, coarse) for closer in CLOSER)):
         if len(grouped) > MOST_RUNS:
             continue
         plan = Plan(row, grouped, measured)
         heading = _heading(graph, plan, theme, scale, kernels=kernels)
-        marks = _figure(plan, theme, room(heading, theme, size), kernels=kernels)
+        wide, high = room(heading, theme, size)
+        marks = _figure(plan, theme, (wide * closer, high * closer), kernels=kernels)
         if marks is not None:
             return Picture(page(heading, marks, theme, size), f"{clean(graph.name, 200)}: volumes", theme.page)
-    raise DiagramLimit("volumes", len(grouped), MOST_RUNS)
+    raise DiagramLimit("volumes of different sizes", len(coarse), min(MOST_RUNS, len(coarse) - 1))
 
 
 def _figure(plan: Plan, theme: Theme, within: tuple[float, float], *, kernels: bool) -> tuple[Mark, ...] | None:
@@ -80,7 +88,9 @@ def _figure(plan: Plan, theme: Theme, within: tuple[float, float], *, kernels: b
         blocks = captions(plan.runs, letters)
         wides = [block.wide for block in blocks]
         below = min(tiers, len(blocks)) * (max(block.high for block in blocks) + 16) + BELOW
-        spots, tops, volumes = None, [0.0], ()
+        spots: tuple[Spot, ...] | None = None
+        tops: list[float] = []
+        volumes: tuple[Placed, ...] = ()
         for _ in range(2):
             # Once it is known how much room the captions take, the volumes get the rest.
             if high - above - below < LEAST_FOR_VOLUMES * high:
