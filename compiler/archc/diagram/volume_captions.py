@@ -40,7 +40,9 @@ def counted(words: Sequence[str]) -> list[tuple[str, int]]:
 
 def times(word: str, number: int) -> str:
     """`conv-3-64 ×2`; nothing is said of one."""
-    return f"{word} ×{number}" if number > 1 else word
+    if number == 1:
+        return word
+    return f"({word}) ×{number}" if "×" in word else f"{word} ×{number}"
 
 
 def told(nodes: Sequence[Node]) -> str:

@@ -12,7 +12,7 @@ from archc.diagram.volume_runs import Run
 
 LINE = 1.28
 """The height of a line in its size."""
-APART, BESIDE = 16.0, 8.0
+APART, BESIDE = 22.0, 8.0
 """Between captions, and between a caption and a leader that passes it."""
 TICK, BELOW, BEFORE = 9.0, 14.0, 7.0
 """The ends of a bracket; how far below the volumes it lies; between a bracket or a leader and the caption."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 
 from archc.diagram.volume_captions import LONGEST, counted, times
 from archc.diagram.volume_stations import Station
@@ -38,6 +39,11 @@ class Run:
         return len(self.stations) == 1 and first.kind == "block" and first.label.startswith(first.word)
 
     @property
+    def _numbered(self) -> bool:
+        """Whether labels only count: `res1`, `res2`."""
+        return all(station.label.removeprefix(station.word).isdecimal() for station in self.stations)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What its volumes are called, a line each."""
         if self.stations[0].fan:
@@ -62,7 +68,7 @@ class Run:
         """What else is to be said: the labels of modules, a stride that only the first has, the last function."""
         found = []
         labels = [station.label for station in self.stations if station.label]
-        if labels and len(labels) == len(self.stations) and not self.named:
+        if labels and len(labels) == len(self.stations) and not self.named and not self._numbered:
             found.append(_range(labels))
         modules = [station for station in self.stations if station.kind == "block"]
         if modules and modules[0].shrinks > 1:
@@ -81,23 +87,28 @@ class Run:
 
 def runs(row: tuple[Station, ...]) -> tuple[Run, ...]:
     """Neighbours of one kind and size; and of one kind alone if each differs from the next, as in a dense block."""
-    equal: list[Run] = []
-    for at, station in enumerate(row):
-        if equal and _alike(equal[-1].stations[-1], station):
-            equal[-1] = Run(equal[-1].first, (*equal[-1].stations, station))
+    equal: list[list[Station]] = []
+    for station in row:
+        if equal and _alike(equal[-1][-1], station):
+            equal[-1].append(station)
         else:
-            equal.append(Run(at, (station,)))
-    found: list[Run] = []
+            equal.append([station])
+    found: list[list[Station]] = []
     alone = True
-    for run in equal:
-        single = len(run.stations) == 1
-        if found and _grows(found[-1].stations[-1], run.stations[0], alone and single):
-            found[-1] = Run(found[-1].first, (*found[-1].stations, *run.stations))
+    for members in equal:
+        single = len(members) == 1
+        if found and _grows(found[-1][-1], members[0], alone and single):
+            found[-1] += members
         else:
-            found.append(run)
+            found.append(members)
             alone = True
         alone = alone and single
-    return tuple(found)
+    return _runs(found)
+
+
+def _runs(found: list[list[Station]]) -> tuple[Run, ...]:
+    firsts = accumulate(map(len, found), initial=0)
+    return tuple(Run(first, tuple(members)) for first, members in zip(firsts, found, strict=False))
 
 
 def _alike(before: Station, station: Station) -> bool:
@@ -120,14 +131,14 @@ def _grows(before: Station, station: Station, alone: bool) -> bool:
 
 
 def stages(found: tuple[Run, ...], least: float = 1.0) -> tuple[Run, ...]:
-    """Runs of one height and width as one; with `least` below 1 also those whose area has not changed further than that."""
-    made: list[Run] = []
+    """Runs of one height and width as one; with `least` below 1 also those whose area has not changed beyond that."""
+    made: list[list[Station]] = []
     for run in found:
-        if made and _in_stage(made[-1].stations[0], run.stations[0], least):
-            made[-1] = Run(made[-1].first, (*made[-1].stations, *run.stations))
+        if made and _in_stage(made[-1][0], run.stations[0], least):
+            made[-1] += run.stations
         else:
-            made.append(run)
-    return tuple(made)
+            made.append([*run.stations])
+    return _runs(made)
 
 
 def _in_stage(first: Station, station: Station, least: float) -> bool:

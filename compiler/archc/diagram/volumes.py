@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from archc.cost.analyse import analyse
 from archc.cost.summary import rounded
 from archc.diagram.items import without_identities
 from archc.diagram.limits import DiagramLimit
@@ -30,6 +29,7 @@ from archc.diagram.volume_solids import POOL, SIGNS, Scale, faces, measures
 from archc.diagram.volume_stations import Kind, Row, Station, stations
 from archc.ir import Graph, people
 from archc.ops.conv import Conv
+from archc.totals import totals
 
 MOST_RUNS = 40
 LETTERINGS = (
@@ -165,11 +165,11 @@ def _paint(kind: Kind, theme: Theme) -> Paint:
 
 
 def _heading(graph: Graph, plan: Plan, theme: Theme, scale: Scale, *, kernels: bool) -> Heading:
-    analysis = analyse(graph)
-    layers = analysis.weight_layers
-    totals = (
-        f"{layers} weight layer{'' if layers == 1 else 's'} · {analysis.params:,} parameters"
-        f" · {rounded(analysis.macs)} MACs"
+    sums = totals(graph)
+    layers = sums["weight-layers"]
+    told_sums = (
+        f"{layers} weight layer{'' if layers == 1 else 's'} · {sums['params']:,} parameters"
+        f" · {rounded(sums['macs'])} MACs"
     )
     kinds = _kinds(plan.row)
     legend: list[Entry] = [_paint(kind, theme) for kind in ORDER if kind in kinds - {"other"}]
@@ -177,7 +177,7 @@ def _heading(graph: Graph, plan: Plan, theme: Theme, scale: Scale, *, kernels: b
         legend[0] = replace(_paint("input", theme), words="input, other")
     legend += samples(plan.row.arcs, plan.place(1000, 500, [0.0] * len(plan.runs)))
     legend += _said(graph, plan, scale, kernels=kernels)
-    return Heading(clean(graph.name, 100), totals, tuple(legend))
+    return Heading(clean(graph.name, 100), told_sums, tuple(legend))
 
 
 def _kinds(row: Row) -> set[Kind]:
@@ -199,9 +199,17 @@ def _said(graph: Graph, plan: Plan, scale: Scale, *, kernels: bool) -> Iterator[
         yield "padding keeps the size unless said"
     if kernels:
         yield "on the input: what one output sees"
+    if others := _others(graph, plan.row):
+        yield f"{', '.join(others)}: more outputs, not drawn"
     if graph.heads:
         names = ", ".join(clean(head.name, 20) for head in graph.heads[:3])
         yield f"{names}: in training only, not drawn"
+
+
+def _others(graph: Graph, row: Row) -> list[str]:
+    """The results that are no volume of the row."""
+    shown = {id(node.output) for station in row.stations for each in (station.fan or (station,)) for node in each.nodes}
+    return [clean(name, 20) for name, value in graph.results if id(value) not in shown]
 
 
 def _pads(station: Station) -> bool:
