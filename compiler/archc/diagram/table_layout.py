@@ -31,7 +31,7 @@ class Spread:
     """How much more room than they need rows and columns have."""
 
     wide: float = 0.0
-    """Added to each column but those that only say which row it is."""
+    """Added to each column of numbers, and twice to each of cells."""
     high: float = 0.0
     """Added to each row."""
 
@@ -61,7 +61,7 @@ class Layout:
         widths = [max(*column, sum(room)) for column, room in zip(cells, self.brackets, strict=True)]
         # Columns of one width are the calmer; a long one among short ones is no reason to widen them all.
         most = max(widths)
-        self.cells = [most if most <= 1.5 * min(widths) else each for each in widths]
+        self.cells = [most] * len(widths) if most * len(widths) <= 1.15 * sum(widths) else widths
         missing = spanning - sum(self.cells) - 2 * GUTTER * (len(self.cells) - 1)
         self.cells = [each + max(missing, 0) / len(self.cells) for each in self.cells]
         self.numbers = [self._number_width(at) for at in range(len(table.numbers))]
@@ -69,7 +69,7 @@ class Layout:
 
     def panels(self, count: int) -> list[range]:
         """The rows in at most so many panels, the highest of them as low as can be."""
-        low, high = max(self.heights), sum(self.heights)
+        low, high = 0.0, sum(self.heights) + self.sums * self.sum_height
         while high - low > 0.5:
             middle = (low + high) / 2
             low, high = (low, middle) if len(self._packed(middle)) <= count else (middle, high)
@@ -87,18 +87,26 @@ class Layout:
 
     def panel_width(self, spread: Spread) -> float:
         """The width of one panel."""
-        flexible = len(self.columns) - len(self.stubs)
-        return sum(each + 2 * GUTTER for each in self.columns) + flexible * spread.wide
+        return sum(each + 2 * GUTTER for each in self.columns) + self.shares * spread.wide
+
+    @property
+    def shares(self) -> int:
+        """Into how many parts spare room is divided."""
+        return 2 * len(self.cells) + len(self.numbers)
 
     def _panel_height(self, rows: range, last: bool, spread: Spread) -> float:
-        sums = 1 if len(self.table.heads) == 1 else len(self.table.sums)
         height = self.head_height + sum(self.heights[at] + spread.high for at in rows)
-        return height + (sums * (self.sum_height + spread.high) if last else 0)
+        return height + (self.sums * (self.sum_height + spread.high) if last else 0)
+
+    @property
+    def sums(self) -> int:
+        """How many rows of sums there are."""
+        return 1 if len(self.table.heads) == 1 else len(self.table.sums)
 
     @property
     def head_height(self) -> float:
         """The height of the names of the networks and their weight layers."""
-        return TEXT * LEADING + SMALL * LEADING + 2 * PAD
+        return (TEXT * LEADING if len(self.cells) > 1 else 0.0) + SMALL * LEADING + 2 * PAD
 
     @property
     def sum_height(self) -> float:
@@ -108,7 +116,9 @@ class Layout:
     def _packed(self, most: float) -> list[range]:
         found: list[range] = []
         start, height = 0, 0.0
+        last = len(self.heights) - 1
         for at, each in enumerate(self.heights):
+            each += self.sums * self.sum_height if at == last else 0
             if at > start and height + each > most:
                 found.append(range(start, at))
                 start, height = at, 0.0
@@ -128,8 +138,15 @@ class Layout:
         return max((words_width(line) for line in lines), default=0.0)
 
     def _head_width(self, at: int) -> float:
+        name, below = self.head(at, 0)
+        return max(width(name, TEXT, bold=True), width(below, SMALL), width(self.head(at, 1)[1], SMALL))
+
+    def head(self, at: int, panel: int) -> tuple[str, str]:
+        """What stands above a column; the name of a single network is that of the whole page."""
         head = self.table.heads[at]
-        return max(min(width(head.name, TEXT, bold=True), LONGEST), width(head.depth, SMALL))
+        if len(self.table.heads) == 1:
+            return "", "layers, continued" if panel else "layers"
+        return fitted(head.name, TEXT, LONGEST, bold=True), "continued" if panel else head.depth
 
     def _bracket(self, at: int) -> tuple[float, float]:
         """The room for the brackets of a column, and for the numbers beside them, so that all stand in one line."""

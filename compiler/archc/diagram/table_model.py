@@ -18,10 +18,12 @@ class Piece:
     note: str = ""
     """In what the first of the repeats differs: `first: /2`."""
     added: Added = ""
+    broken: bool = False
+    """Whether the lines are one that was too long."""
 
     @property
     def bracketed(self) -> bool:
-        return len(self.lines) > 1
+        return len(self.lines) > 1 and not self.broken
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Panel:
             y += height
         if self.rows.stop == len(table.rows):
             yield self._rule(y, THIN)
-            for at in range(1 if len(table.heads) == 1 else len(table.sums)):
+            for at in range(self.layout.sums):
                 yield from self._sum(at, y)
                 y += self.layout.sum_height + self.spread.high
         yield self._rule(y, HEAVY)
@@ -76,8 +76,10 @@ class Panel:
         """The left of each column and its width, the gutters not counted."""
         found = []
         x = self.left
+        stubs = len(self.layout.stubs)
+        ends = stubs + len(self.layout.cells)
         for at, each in enumerate(self.layout.columns):
-            extra = self.spread.wide if at >= len(self.layout.stubs) else 0.0
+            extra = self.spread.wide * (0 if at < stubs else 2 if at < ends else 1)
             found.append((x + GUTTER + extra / 2, each))
             x += each + 2 * GUTTER + extra
         if self.layout.numbers:
@@ -93,14 +95,14 @@ class Panel:
         for word, (x, _) in zip(table.stubs, columns, strict=False):
             yield Text(x, bottom, word, SMALL, muted)
         for at, (head, (x, wide)) in enumerate(zip(table.heads, columns[stubs:], strict=False)):
-            name = fitted(head.name, TEXT, LONGEST, bold=True)
+            name, under = self.layout.head(at, self.number)
             middle = x + wide / 2
-            words = (
-                Text(middle, PAD + TEXT * BASELINE, name, TEXT, self.theme.text, True, "middle"),
-                Text(middle, bottom, head.depth if not self.number else "continued", SMALL, muted, anchor="middle"),
-            )
-            name = f"head-{at}" if not self.number else f"head-{at}-{self.number}"
-            yield Group(words, name, "head", head.tooltip)
+            words = [Text(middle, bottom, under, SMALL, muted, anchor="middle")]
+            if name:
+                top = PAD + TEXT * BASELINE
+                words.insert(0, Text(middle, top, name, TEXT, self.theme.text, True, "middle"))
+            place = f"head-{at}-{self.number}" if self.number else f"head-{at}"
+            yield Group(tuple(words), place, "head", head.tooltip)
         for word, (x, wide) in zip(table.numbers, columns[stubs + heads :], strict=True):
             yield Text(x + wide, bottom, word, SMALL, muted, anchor="end")
 

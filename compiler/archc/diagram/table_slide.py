@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
+from math import ceil
 
+from archc.diagram.font import width
 from archc.diagram.limits import DiagramLimit
 from archc.diagram.picture import Picture
-from archc.diagram.slide import LARGEST, Entry, Heading, page, room
+from archc.diagram.slide import Entry, Heading, page, room
 from archc.diagram.table_layout import PANEL_GAP, TEXT, Layout, Spread
-from archc.diagram.table_model import Table
+from archc.diagram.table_model import Cell, Sum, Table
 from archc.diagram.table_panel import Panel
 from archc.diagram.theme import Theme
 
 LEGIBLE, FLOOR = 20.0, 14.0
 """How large words should be on a slide, and how large they have to be."""
 MOST_PANELS = 8
-TINT = 0.38
+TINT = 0.3
 """How much of the colour of pooling layers their rows have."""
-WIDEST, HIGHEST = 1.7, 1.9
-"""How far a table is spread to fill a page, as a factor of its width and of its height."""
+LARGEST = 1.45
+"""How much a table is enlarged at most; a small one is spread over the page instead."""
+WIDEST, HIGHEST = 2.6, 2.2
+"""How far a table is spread, as a factor of its width and of its height."""
+LONG = (1e9, 270.0, 190.0)
+"""From which width on words are broken: nowhere, and where the table is too wide otherwise."""
 
 
 def draw(table: Table, theme: Theme, size: tuple[int, int]) -> Picture:
@@ -30,8 +37,7 @@ def draw(table: Table, theme: Theme, size: tuple[int, int]) -> Picture:
         legend.insert(0, replace(theme.paints["pool"], fill=tint))
     heading = Heading(table.title, table.totals, tuple(legend))
     space = room(heading, theme, size)
-    layout = Layout(table, theme)
-    panels = _panels(layout, space)
+    layout, panels = _arranged(table, theme, space)
     spread = _spread(layout, panels, space)
     step = layout.panel_width(spread) + PANEL_GAP
     marks = [
@@ -42,21 +48,61 @@ def draw(table: Table, theme: Theme, size: tuple[int, int]) -> Picture:
     return Picture(page(heading, marks, theme, size), f"{table.title}: table of configurations", theme.page)
 
 
-def _panels(layout: Layout, space: tuple[float, float]) -> list[range]:
+def _arranged(table: Table, theme: Theme, space: tuple[float, float]) -> tuple[Layout, list[range]]:
     """The rows of each panel: as few panels as can be read well, else those that can be read best."""
-    best: list[range] = []
+    layout = best = Layout(table, theme)
+    found: list[range] = []
     largest = 0.0
-    for count in range(1, MOST_PANELS + 1):
+    for long, count in product(LONG, range(1, MOST_PANELS + 1)):
+        if count == 1:
+            layout = Layout(_broken(table, long), theme)
         panels = layout.panels(count)
         scale = _scale(layout.size(panels, Spread()), space)
-        if scale * TEXT >= LEGIBLE:
-            return panels
         if scale > largest:
-            best, largest = panels, scale
+            best, found, largest = layout, panels, scale
+        if scale * TEXT >= LEGIBLE:
+            break
     if largest * TEXT < FLOOR:
-        lines = sum(len(cell.pieces) for row in layout.table.rows for cell in row.cells)
+        lines = sum(len(cell.pieces) for row in table.rows for cell in row.cells)
         raise DiagramLimit("lines on one slide", lines, round(lines * (largest * TEXT / FLOOR) ** 2))
-    return best
+    return best, found
+
+
+def _broken(table: Table, long: float) -> Table:
+    """The table with long lines in several, and short names for its sums."""
+    if long == LONG[0]:
+        return table
+    rows = tuple(replace(row, cells=tuple(_narrow(cell, long) for cell in row.cells)) for row in table.rows)
+    sums = tuple(Sum(each.label.partition(" (")[0], each.rounded, each.rounded) for each in table.sums)
+    return replace(table, rows=rows, sums=sums)
+
+
+def _narrow(cell: Cell, long: float) -> Cell:
+    if cell.span > 1:
+        return cell
+    return replace(
+        cell,
+        pieces=tuple(
+            replace(piece, lines=tuple(lines), broken=True)
+            if len(piece.lines) == 1 and len(lines := _lines(piece.lines[0], long)) > 1
+            else piece
+            for piece in cell.pieces
+        ),
+    )
+
+
+def _lines(words: str, long: float) -> list[str]:
+    """Words in lines that are not long, broken at blanks into parts of about one length."""
+    count = ceil(width(words, TEXT) / long)
+    most = width(words, TEXT) / count * 1.1
+    lines = [""]
+    for word in words.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and width(longer, TEXT) > most:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _scale(figure: tuple[float, float], space: tuple[float, float]) -> float:
@@ -70,7 +116,7 @@ def _spread(layout: Layout, panels: Sequence[range], space: tuple[float, float])
     more_wide = min(space[0] / scale, wide * WIDEST) - wide
     more_high = min(space[1] / scale, high * HIGHEST) - high
     rows = max(map(len, panels)) + 2
-    columns = len(panels) * (len(layout.columns) - len(layout.stubs))
+    columns = len(panels) * layout.shares
     return Spread(max(more_wide, 0) / columns, max(more_high, 0) / rows)
 
 
