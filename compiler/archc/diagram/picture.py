@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.diagram.font import FILES, drawable, folder
-from archc.diagram.scene import Group, Mark, Scene, Text
+from archc.diagram.scene import Group, Mark, Scene, Text, flat
 from archc.diagram.svg import write_svg
 
 Format = Literal["svg", "png", "pdf"]
@@ -48,6 +49,11 @@ class Picture:
     def svg(self) -> str:
         """The picture as text."""
         return write_svg(self.scene, self.title, self.background)
+
+    @property
+    def smallest(self) -> float:
+        """The size of its smallest words, in pixels."""
+        return min((mark.size for mark in flat(self.scene.marks) if isinstance(mark, Text)), default=0.0)
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -96,8 +102,10 @@ def _pdf(svg: str, scene: Scene) -> bytes:
         f"#set page(width: {scene.width * 0.75}pt, height: {scene.height * 0.75}pt, margin: 0pt)\n"
         f'#image(bytes("{_quoted(svg)}"), format: "svg", width: 100%)\n'
     )
+    shipped: list[Path] = [folder()]
+    fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=shipped)
     try:
-        return typst.compile(page.encode(), format="pdf", font_paths=[str(folder())], ignore_system_fonts=True)
+        return typst.compile(page.encode(), font_paths=fonts, format="pdf")
     except RuntimeError as error:
         raise RendererFailed("PDF", _line(error)) from None
 

@@ -71,11 +71,12 @@ def head_marks(heading: Heading, theme: Theme, wide: float) -> tuple[list[Mark],
     most = wide - 2 * MARGIN
     baseline = MARGIN + TITLE * 0.76
     title = fitted(heading.title, TITLE, most, bold=True)
-    marks: list[Mark] = [Text(wide / 2, baseline, title, TITLE, theme.text, bold=True, anchor="middle")]
+    named: list[Mark] = [Text(wide / 2, baseline, title, TITLE, theme.text, bold=True, anchor="middle")]
     if heading.totals:
         baseline += TOTALS + GAP
         words = fitted(heading.totals, TOTALS, most)
-        marks.append(Text(wide / 2, baseline, words, TOTALS, theme.muted, anchor="middle"))
+        named.append(Text(wide / 2, baseline, words, TOTALS, theme.muted, anchor="middle"))
+    marks: list[Mark] = [Group(tuple(named), kind="heading")]
     if heading.legend:
         baseline += GAP / 2
         for row in _rows(heading.legend, most):
