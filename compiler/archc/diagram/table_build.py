@@ -134,7 +134,7 @@ def _row(line: list[Band | None], whole: frozenset[str], comparable: bool) -> Ro
     if shared:
         loose = [[replace(piece, note="") for piece in pieces] for pieces in loose]
     same = len(present) == len(line) and len(sizes) == 1 and all(pieces == loose[0] for pieces in loose)
-    same = same and len({band.entries[-1].y if band.kind == "vector" else () for band in present}) == 1
+    same = same and len({band.vector for band in present}) == 1
     told = [about_band(band) if band else "" for band in line]
     if same:
         cells: tuple[Cell, ...] = (Cell(tuple(loose[0]), len(line), tooltip=told[0]),)
@@ -207,7 +207,7 @@ def _notes(graphs: Sequence[Graph], names: list[str], rows: list[Row]) -> Iterat
     if any(cell.size for row in rows for cell in row.cells):
         yield "→ output size"
     if any(row.note or any(piece.note for cell in row.cells for piece in cell.pieces) for row in rows):
-        yield "what follows “first” is said of the first block only"
+        yield "first: only in the first of the blocks"
     missing = {name: hidden(graph) for name, graph in zip(names, graphs, strict=True)}
     kinds = list(dict.fromkeys(kind for kinds in missing.values() for kind in kinds))
     said = []

@@ -11,7 +11,7 @@ from functools import cached_property
 from archc.diagram.items import light
 from archc.diagram.table_blocks import Ways
 from archc.diagram.table_entries import Entry, Kind, Size, entries_of, size
-from archc.ir import Graph, Node
+from archc.ir import Graph, Node, Shape
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Band:
     def size(self) -> Size:
         """Height and width, or the number of tokens, after it; empty for a vector."""
         return size(self.entries[-1].y)
+
+    @property
+    def vector(self) -> Shape:
+        """What it yields, if that is a vector; of maps, the channels may differ where the text is one."""
+        shape = self.entries[-1].y
+        return shape if len(shape) == 1 else ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:

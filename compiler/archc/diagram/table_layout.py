@@ -15,11 +15,11 @@ from archc.diagram.theme import Theme
 TEXT, SMALL = 24.0, 20.0
 LEADING = 1.25
 """The height of a line, in sizes of its text."""
-PAD, GUTTER = 4.0, 20.0
+PAD, GUTTER = 4.0, 14.0
 """The room above and below the lines of a row, and beside the words of a column."""
-BRACKET, TICK = 9.0, 6.0
+BRACKET, TICK = 7.0, 6.0
 """How far a bracket stands from its words, and how long its ends are."""
-PANEL_GAP = 56.0
+PANEL_GAP = 48.0
 LONGEST = 560.0
 """The width of the longest words that are shown whole."""
 Words = tuple[str, float, bool, str]
@@ -39,7 +39,8 @@ class Spread:
 class Layout:
     """The columns of a table, as wide as all of its rows need."""
 
-    def __init__(self, table: Table, theme: Theme) -> None:
+    def __init__(self, table: Table, theme: Theme, *, calm: bool = True) -> None:
+        """Columns are of one width, which is the calmer, if that costs little and there is room."""
         self.table = table
         self.theme = theme
         self.stubs = [self._widest(column) for column in self._stub_columns()]
@@ -59,9 +60,9 @@ class Layout:
                 column += [width(each.values[at], TEXT) for each in table.sums]
         self.brackets = [self._bracket(at) for at in range(len(cells))]
         widths = [max(*column, sum(room)) for column, room in zip(cells, self.brackets, strict=True)]
-        # Columns of one width are the calmer; a long one among short ones is no reason to widen them all.
         most = max(widths)
-        self.cells = [most] * len(widths) if most * len(widths) <= 1.15 * sum(widths) else widths
+        alike = calm and most * len(widths) <= 1.15 * sum(widths)
+        self.cells = [most] * len(widths) if alike else widths
         missing = spanning - sum(self.cells) - 2 * GUTTER * (len(self.cells) - 1)
         self.cells = [each + max(missing, 0) / len(self.cells) for each in self.cells]
         self.numbers = [self._number_width(at) for at in range(len(table.numbers))]

@@ -102,7 +102,7 @@ class Panel:
                 top = PAD + TEXT * BASELINE
                 words.insert(0, Text(middle, top, name, TEXT, self.theme.text, True, "middle"))
             place = f"head-{at}-{self.number}" if self.number else f"head-{at}"
-            yield Group(tuple(words), place, "head", head.tooltip)
+            yield Group(tuple(words), place, "kind-head" if name else "head", head.tooltip)
         for word, (x, wide) in zip(table.numbers, columns[stubs + heads :], strict=True):
             yield Text(x + wide, bottom, word, SMALL, muted, anchor="end")
 
@@ -118,7 +118,10 @@ class Panel:
         top += PAD + self.spread.high / 2
         for lines, (x, _) in zip(stub_lines(table, row, self.theme), columns, strict=False):
             high = sum(line[1] * LEADING for line in lines)
-            yield from _lines(lines, x, top + ((inner - high) / 2 if centred else 0), "start")
+            down = (inner - high) / 2 if centred else 0
+            # A note that stands alone keeps to the line of the cells beside it.
+            down += (TEXT - SMALL) * BASELINE if lines and not centred and lines[0][1] == SMALL else 0
+            yield from _lines(lines, x, top + down, "start")
         spans = columns[stubs : stubs + len(table.heads)]
         if row.spans:
             (first, _), (last, wide) = spans[0], spans[-1]
@@ -134,6 +137,8 @@ class Panel:
             yield Text(x + wide, top + down + TEXT * BASELINE, word, TEXT, self.theme.text, anchor="end")
 
     def _cell(self, cell: Cell, middle: float, top: float, room: tuple[float, float]) -> Iterator[Mark]:
+        if not any(piece.bracketed for piece in cell.pieces):
+            room = (0.0, 0.0)
         for number, piece in enumerate(cell.pieces):
             top += PAD if number and piece.bracketed else 0
             yield from self._piece(piece, middle, top, room)
@@ -146,6 +151,9 @@ class Panel:
         if piece.bracketed:
             body, times = max(body, room[0]), max(times, room[1])
         left = middle - (body + times) / 2
+        if not piece.bracketed and room[0]:
+            # Between brackets, a single layer stands in the middle of theirs.
+            left = middle - (room[1] + body) / 2
         right = left + body
         centre = (left + right) / 2
         colour, bold = self.theme.text, piece.added == "all"
@@ -179,7 +187,12 @@ class Panel:
             yield Text(x + wide / 2, y, word, TEXT, text, anchor="middle")
 
 
-_KINDS: dict[RowKind, str] = {"input": "cell cell-input", "stage": "cell", "pool": "cell cell-pool", "end": "cell"}
+_KINDS: dict[RowKind, str] = {
+    "input": "kind-input",
+    "stage": "kind-cell",
+    "pool": "kind-pool",
+    "end": "kind-cell",
+}
 
 
 def _lines(lines: Sequence[Words], x: float, top: float, anchor: Anchor) -> Iterator[Mark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from archc.diagram.table_entries import Entry
 from archc.diagram.table_model import Piece
 
 LONGEST_PHRASE = 8
+MOST_TOLD = 24
+"""Lines in brackets of one block in one column; where it has more, its calls say more at a glance."""
 
 
 def pieces_of(band: Band, whole: frozenset[str]) -> Iterator[Piece]:
@@ -63,13 +66,16 @@ def _more(one: Entry, other: Entry) -> dict[str, str]:
 
 
 def whole_blocks(columns: Iterable[Sequence[Band]]) -> frozenset[str]:
-    """The blocks that are told by their calls everywhere, since in some run their layers are not all the same."""
+    """The blocks that are told by their calls everywhere: with many bodies, or with one that is not always the same."""
     found: set[str] = set()
-    for band in (band for column in columns for band in column):
-        for run in _runs(band.entries):
+    for column in columns:
+        lines: Counter[str] = Counter()
+        for run in (run for band in column for run in _runs(band.entries)):
             bodies = {bare(entry.body) for entry in run}
-            if run[0].block and (len(bodies) > 1 or () in bodies):
+            lines[run[0].block] += len(run[0].body)
+            if len(bodies) > 1 or () in bodies:
                 found.add(run[0].block)
+        found.update(block for block, many in lines.items() if many > MOST_TOLD)
     return frozenset(found)
 
 

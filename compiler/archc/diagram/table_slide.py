@@ -25,7 +25,7 @@ LARGEST = 1.45
 """How much a table is enlarged at most; a small one is spread over the page instead."""
 WIDEST, HIGHEST = 2.6, 2.2
 """How far a table is spread, as a factor of its width and of its height."""
-LONG = (1e9, 270.0, 190.0)
+LONG = (1e9, 240.0, 190.0)
 """From which width on words are broken: nowhere, and where the table is too wide otherwise."""
 
 
@@ -55,7 +55,7 @@ def _arranged(table: Table, theme: Theme, space: tuple[float, float]) -> tuple[L
     largest = 0.0
     for long, count in product(LONG, range(1, MOST_PANELS + 1)):
         if count == 1:
-            layout = Layout(_broken(table, long), theme)
+            layout = Layout(_broken(table, long), theme, calm=long == LONG[0])
         panels = layout.panels(count)
         scale = _scale(layout.size(panels, Spread()), space)
         if scale > largest:
