@@ -23,7 +23,7 @@ from archc.emit.pytorch_frame import Frame
 from archc.emit.pytorch_groups import channels_first
 from archc.emit.pytorch_init import modules, write_attributes
 from archc.emit.pytorch_layers import applied
-from archc.emit.pytorch_lifetimes import Room, loads, room
+from archc.emit.pytorch_lifetimes import Room, loads
 from archc.emit.pytorch_moves import Move, moves
 from archc.emit.pytorch_names import variable_name
 from archc.emit.pytorch_recompute import need_recomputed
@@ -90,7 +90,7 @@ def scripts(whole: Plan) -> dict[str, Script]:
 
 def _write(whole: Plan, again: frozenset[str]) -> tuple[Classes, Writer, Script]:
     """The blocks' classes, the network's, and what the latter's `forward` does."""
-    classes = Classes(whole, {*_TAKEN, class_name(whole.graph.name)}, room(whole), again)
+    classes = Classes(whole, {*_TAKEN, class_name(whole.graph.name)}, again)
     classes.write()
     body = Writer()
     return classes, body, _write_network(body, whole, classes)

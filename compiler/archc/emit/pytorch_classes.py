@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from archc.emit.pycode import Brackets, Item, Py, Writer, fits, prose
 from archc.emit.pytorch_align import Unlike, align
@@ -15,7 +16,7 @@ from archc.emit.pytorch_forward import write_statements
 from archc.emit.pytorch_frame import Class, Frame, Given, annotation, constant, default_text
 from archc.emit.pytorch_groups import channels_first
 from archc.emit.pytorch_init import Modules, modules, write_attributes
-from archc.emit.pytorch_lifetimes import Room, loads
+from archc.emit.pytorch_lifetimes import Room, find_room, loads
 from archc.emit.pytorch_moves import moves
 from archc.emit.pytorch_names import class_name
 from archc.emit.pytorch_script import Script, steps_of
@@ -38,7 +39,6 @@ class Classes:
 
     plan: Plan
     taken: set[str]
-    room: Room
     again: frozenset[str] = frozenset()
     """The paths of the blocks that are computed again in the backward pass."""
     made: dict[str, Class] = field(default_factory=dict)
@@ -47,6 +47,11 @@ class Classes:
     begun: set[Family] = field(default_factory=set)
     mutual: set[Family] = field(default_factory=set)
     """Families that stand in one another, as blocks can where they are given blocks."""
+
+    @cached_property
+    def room(self) -> Room:
+        """What each of them may hold in memory."""
+        return find_room(self.plan)
 
     def write(self) -> None:
         """Write them all."""

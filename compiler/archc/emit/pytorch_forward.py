@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from archc.emit.pycode import Code, Py, Writer, fits, flat
-from archc.emit.pytorch_lifetimes import Load, spare
+from archc.emit.pytorch_lifetimes import Care, Load, spare
 from archc.emit.pytorch_moves import Move
 from archc.emit.pytorch_script import Run, Statement
 from archc.emit.pytorch_tree import own_tensor
@@ -52,8 +52,8 @@ def write_statements(
     ends = [end, *(value for value, _ in kept)]
     names: list[Py] = []
 
-    def draft(apart: Collection[Move]) -> list[Statement]:
-        found, names[:] = _drafted(moves, ends, [name for _, name in kept], out.depth, apart)
+    def draft(care: Care) -> list[Statement]:
+        found, names[:] = _drafted(moves, ends, [name for _, name in kept], out.depth, care)
         return found
 
     statements, peaks = spare(draft, ends, loads)
@@ -68,18 +68,18 @@ def write_statements(
 
 
 def _drafted(
-    moves: Sequence[Move], ends: Sequence[Move | None], names: Sequence[str], depth: int, apart: Collection[Move]
+    moves: Sequence[Move], ends: Sequence[Move | None], names: Sequence[str], depth: int, care: Care
 ) -> tuple[list[Statement], list[Py]]:
     """The statements, the last of which fills nothing if it is returned, and the variables that the ends are in.
 
-    `names` are those that all ends but the first had better have, `apart` the moves that begin a statement.
+    `names` are those that all ends but the first had better have.
     """
-    moves, (end, *others) = _composed(moves, ends, depth, apart)
+    moves, (end, *others) = _composed(moves, ends, depth, care.apart)
     uses = uses_of(moves, [end, *others])
     wishes = {value: name for value, name in zip(others, names, strict=True) if value is not end}
     splits = _splits(moves)
-    inlined = {move for move in _inlined(moves, uses, depth) - splits.keys() if move.first not in apart}
-    naming = Naming(moves, uses, inlined, wishes)
+    inlined = {move for move in _inlined(moves, uses, depth) - splits.keys() if move.first not in care.apart}
+    naming = Naming(moves, uses, inlined, wishes, care.heirs)
     found: list[Statement] = []
     for move in moves:
         if move in inlined:
@@ -126,7 +126,12 @@ def _composed(
     for move in moves:
         current = done[-1] if done else None
         renamed = replace(move, sources=tuple(joined[source] for source in move.sources), parts=(move,))
-        alone = current is not None and renamed.sources == (current,) and uses[move.sources[0]] == [move] and move not in apart
+        alone = (
+            current is not None
+            and renamed.sources == (current,)
+            and uses[move.sources[0]] == [move]
+            and move not in apart
+        )
         if alone and current is not None and _belongs(current, last, renamed, current.first in apart):
             both = _both(current, renamed)
             if fits(f"return {flat(both.write([Py('x')] * len(both.sources)))}", depth, both.comment):
@@ -213,4 +218,3 @@ def _likely(value: Move | None, uses: Uses) -> Py:
 def _short(move: Move) -> bool:
     """Whether a branch can stand in another expression."""
     return len(move.sources) == 1 and not move.switches and not move.flag
-

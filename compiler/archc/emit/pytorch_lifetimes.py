@@ -20,7 +20,7 @@ from archc.emit.pytorch_script import Run, Statement
 from archc.emit.pytorch_tree import Group, Inner, Plan
 from archc.emit.pytorch_wiring import INPUT, Step
 from archc.ir import Node, Value
-from archc.ops import layout, pool, random, resize, sequence
+from archc.ops import layout, norm, pool, random, resize, sequence
 
 Storage = Value | str
 """A piece of memory: the value that it was made for, or the max-pooling whose switches it holds."""
@@ -32,6 +32,10 @@ _VIEWS = (
 """Layers whose output lies where their input does, at inference."""
 _SWITCH = 2
 """An index is as large as two numbers."""
+
+
+_TAKES = {pool.MaxPool: 1 + _SWITCH, norm.LRN: 3}
+"""How many times their output some layers take while they run."""
 
 
 # The whole network. --------------------------------------------------------------------------------
@@ -60,8 +64,7 @@ class Room:
     def takes(self, inner: Inner, peaks: Mapping[str, int]) -> int:
         """Elements that a layer, or a group that is a module, makes at most; `peaks` are those of classes."""
         if isinstance(inner, Node):
-            own = 0 if isinstance(inner.op, _VIEWS) else prod(inner.y)
-            return own * (1 + _SWITCH) if isinstance(inner.op, pool.MaxPool) else own
+            return 0 if isinstance(inner.op, _VIEWS) else _TAKES.get(type(inner.op), 1) * prod(inner.y)
         if inner.path in peaks:
             return peaks[inner.path]
         entry = at = self.lies[self.plan.entry(inner)]
@@ -72,7 +75,7 @@ class Room:
         return most
 
 
-def room(plan: Plan) -> Room:
+def find_room(plan: Plan) -> Room:
     """Let the network run in the order of its text, each value going after its last use."""
     found = Room(plan)
     found.lies[plan.graph.input] = plan.graph.input
@@ -145,7 +148,9 @@ def loads(frame: Frame, order: Sequence[Step], moves: Sequence[Move], room: Room
     peaks = {path: peak for made in frame.made.values() for path, peak in made.peaks.items()}
     found: dict[object, Load] = {}
     for place, group in enumerate(frame.groups):
-        load = _load([step.slot.inners[place] for step in order], room.lies[frame.plan.entry(group)], moves, room, peaks)
+        load = _load(
+            [step.slot.inners[place] for step in order], room.lies[frame.plan.entry(group)], moves, room, peaks
+        )
         sizes = tuple((load.takes[move], load.total(load.made[move])) for move in moves)
         alike = found.setdefault(sizes, load)
         found[sizes] = replace(
@@ -241,23 +246,30 @@ def _peak(statements: Sequence[Statement], ends: Sequence[Move | None], load: Lo
     return max((moment.held + load.takes[moment.event.move] for moment in moments), default=0)
 
 
-def spare(
-    draft: Callable[[Collection[Move]], list[Statement]], ends: Sequence[Move | None], loads: Sequence[Load]
-) -> tuple[list[Statement], dict[str, int]]:
-    """Arrange statements so that variables do not make the network hold more, with what each instance makes at most.
+@dataclass
+class Care:
+    """What is done so that variables do not make the network hold more."""
 
-    `draft` arranges them, given the moves that have to begin one; `ends` are the values that are wanted of them.
+    apart: set[Move] = field(default_factory=set)
+    """The moves that begin a statement."""
+    heirs: dict[Move, str] = field(default_factory=dict)
+    """The values that are given the variable of what their own line reads last."""
+
+
+def spare(
+    draft: Callable[[Care], list[Statement]], ends: Sequence[Move | None], loads: Sequence[Load]
+) -> tuple[list[Statement], dict[str, int]]:
+    """Arrange statements with care, and work out what each instance makes at most.
+
+    `draft` arranges them; `ends` are the values that are wanted of them.
     """
-    apart: set[Move] = set()
+    care = Care()
     while True:
-        statements = draft(apart)
-        more = {_parted(moment) for load in loads for moment in _over(statements, ends, load, "tidy")} - apart
-        if not more:
+        statements = draft(care)
+        parted = {_parted(moment) for load in loads for moment in _over(statements, ends, load, "tidy")} - care.apart
+        care.apart |= parted
+        if not parted and not any(_ended(statements, ends, load, care) for load in loads):
             break
-        apart |= more
-    for load in loads:
-        while any(_ended(statements, moment) for moment in _over(statements, ends, load, "written")):
-            pass
     peaks = {path: _peak(statements, ends, load, "written") for load in loads for path in load.paths}
     return statements, peaks
 
@@ -269,12 +281,24 @@ def _parted(moment: Moment) -> Move:
     return event.move if event.at or reader.place < event.place else reader.run.moves[0]
 
 
-def _ended(statements: list[Statement], moment: Moment) -> bool:
-    """Delete a variable after the line that reads it last; whether there is one to delete."""
-    for name, storage in moment.names.items():
-        reader = moment.dead.get(storage)
-        if reader is not None and reader.place < moment.event.place:
-            line = statements[reader.place]
-            statements[reader.place] = replace(line, gone=(*line.gone, name))
+def _ended(statements: list[Statement], ends: Sequence[Move | None], load: Load, care: Care) -> bool:
+    """Delete variables after the line that reads them last; whether values are to be given other variables first."""
+    while (moment := next(_over(statements, ends, load, "written"), None)) is not None:
+        dead = {name: moment.dead[each] for name, each in moment.names.items() if each in moment.dead}
+        late = [name for name, reader in dead.items() if reader.place < moment.event.place]
+        if not late:
+            return False
+        name = max(late, key=lambda name: load.total([moment.names[name]]))
+        place = dead[name].place
+        line = statements[place]
+        if name == "out" and _first_of_x(statements, place) and line.fills[0][1] not in care.heirs:
+            care.heirs[line.fills[0][1]] = name
             return True
+        statements[place] = replace(line, gone=(*line.gone, name))
     return False
+
+
+def _first_of_x(statements: Sequence[Statement], place: int) -> bool:
+    """Whether a line is the first that gives `x` a value, and gives nothing else one."""
+    lines = [place for place, line in enumerate(statements) if "x" in dict(line.fills)]
+    return lines[:1] == [place] and len(statements[place].fills) == 1

@@ -38,10 +38,19 @@ def is_named(value: Move | None, uses: Uses) -> bool:
 class Naming:
     """The variables of a `forward`: which value is in which, and when its name is free again."""
 
-    def __init__(self, moves: Sequence[Move], uses: Uses, inlined: set[Move], kept: Mapping[Move | None, str]) -> None:
+    def __init__(
+        self,
+        moves: Sequence[Move],
+        uses: Uses,
+        inlined: set[Move],
+        kept: Mapping[Move | None, str],
+        heirs: Mapping[Move, str],
+    ) -> None:
+        """`kept` and `heirs` are the names that some values had better have, at the end or at once."""
         self.uses = uses
         self.inlined = inlined
         self.kept = kept
+        self.heirs = heirs
         self.variables: dict[Move | None, str] = {None: "x"}
         self.place: dict[Move | None, int] = {move: number for number, move in enumerate(moves)}
         self.late = len(moves)
@@ -107,6 +116,8 @@ class Naming:
         return self.place[user]
 
     def _wish(self, move: Move) -> str:
+        if move.last in self.heirs:
+            return self.heirs[move.last]
         if is_named(move, self.uses):
             return variable_name(move.label)
         return variable_name(self.kept[move]) if self.kept.get(move) else self._role(move)
