@@ -112,8 +112,7 @@ class GoogLeNet(nn.Module):
         x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)  # 64×56×56
         x = self.lrn1(x)
         x = F.relu(self.conv2(x))
-        x = F.relu(self.conv3(x))  # 192×56×56
-        x = self.lrn2(x)
+        x = self.lrn2(F.relu(self.conv3(x)))  # 192×56×56
         x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)  # 192×28×28
         x = self.inception3a(x)  # 256×28×28
         x = self.inception3b(x)  # 480×28×28
