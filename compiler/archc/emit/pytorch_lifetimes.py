@@ -20,7 +20,7 @@ from archc.emit.pytorch_frame import Frame
 from archc.emit.pytorch_moves import Move
 from archc.emit.pytorch_script import Run, Statement
 from archc.emit.pytorch_tree import Group, Inner, Plan
-from archc.emit.pytorch_wiring import INPUT, Step
+from archc.emit.pytorch_wiring import Step
 from archc.ir import Node, Value
 from archc.ops import layout, pool, random, resize, sequence
 
@@ -144,7 +144,7 @@ def loads(frame: Frame, order: Sequence[Step], moves: Sequence[Move], room: Room
     for place, group in enumerate(frame.groups):
         load = Load(room.of.get(group.path, room.of[""]), room.sizes, {None: room.lies[frame.plan.entry(group)]})
         for move in moves:
-            inner = order[move.step].slot.inners[place] if move.step != INPUT else None
+            inner = None if move.flattens else order[move.step].slot.inners[place]
             passed = load.lies[move.sources[move.instead]]
             load.takes[move] = room.takes(inner, peaks) if inner is not None else 0
             load.made[move] = room.made(inner) if inner is not None else (passed,)

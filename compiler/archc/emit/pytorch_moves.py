@@ -60,6 +60,11 @@ class Move:
         return self.parts[-1]
 
     @property
+    def flattens(self) -> bool:
+        """Whether it does nothing but flatten a map."""
+        return self.step == INPUT
+
+    @property
     def comment(self) -> str:
         """The shape that it leads to, if that is another one."""
         return "" if self.before == self.after or self.after is None else channels_first(self.after)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from archc.emit.pycode import Code
 from archc.emit.pytorch_moves import Move
 from archc.emit.pytorch_tree import Group, Inner
-from archc.emit.pytorch_wiring import INPUT, Step
+from archc.emit.pytorch_wiring import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Script:
 
     def inner(self, path: str, move: Move) -> Inner | None:
         """What a move runs in an instance; None where it passes on what it is given, or flattens it."""
-        return self.steps[path][move.step] if move.step != INPUT else None
+        return None if move.flattens else self.steps[path][move.step]
 
 
 def steps_of(groups: Sequence[Group], order: Sequence[Step]) -> dict[str, tuple[Inner | None, ...]]:

@@ -1,9 +1,8 @@
 """One pass through the code that archc writes, traced call by call.
 
 Frames are those of the generated classes (`emit/pytorch_tree.py`): what a call is given lives until
-it returns. Where autograd notes what happens, it keeps nearly all there is, and a value in a
-`forward` may as well go after its last use there. Elsewhere frames run line by line
-(`emit/pytorch_script.py`), and values go when the variables of the generated code let them.
+it returns, and a value in a `forward` until its last use there. In training that is as good as the
+variables of the code, since autograd keeps nearly everything; in inference it is not (`lines.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from archc.emit.pytorch import scripts
-from archc.emit.pytorch_moves import Move
-from archc.emit.pytorch_script import Run, Script
 from archc.emit.pytorch_tree import Group, Inner, Plan
-from archc.emit.pytorch_wiring import INPUT
 from archc.ir import Node, Value
 from archc.ops import layout, pointwise, pool, resize
 from archc.ops.merge import Add, Concat, Merge
@@ -48,11 +43,6 @@ class Model:
         groups = (group for group in self.plan.root.groups() if group.path in self.again)
         return frozenset(g.block for g in groups if any(isinstance(node.op, pointwise.RRelu) for node in g.nodes()))
 
-    @cached_property
-    def scripts(self) -> Mapping[str, Script]:
-        """What the `forward` of each class does, by the path of the instance."""
-        return scripts(self.plan)
-
     @property
     def params(self) -> list[Tensor]:
         """Every parameter, in the order of the text."""
@@ -73,15 +63,6 @@ def load(tape: Tape, plan: Plan, dtype: str = "float32", again: frozenset[str] =
     return Model(plan, weights, {node: place for place, node in enumerate(nodes)}, again)
 
 
-@dataclass(frozen=True)
-class Held:
-    """The variables of a `forward` while it runs line by line."""
-
-    script: Script
-    path: str
-    variables: dict[str, Tensor]
-
-
 class Forward:
     """One call of a network's module."""
 
@@ -96,8 +77,6 @@ class Forward:
     def outputs(self, x: Tensor) -> list[Tensor]:
         """What `forward` returns: every result and, in training, what the heads give."""
         plan, graph = self.plan, self.plan.graph
-        if self.by_lines:
-            return self.lines(plan.root, x)
         wanted = [plan.source(value) for _, value in graph.outputs]
         heads = [plan.by_path[head.name] for head in graph.heads] if self.tape.training else []
         entries = [plan.entry(head) for head in heads]
@@ -117,8 +96,6 @@ class Forward:
 
     def body(self, group: Group, x: Tensor) -> Tensor:
         """The `forward` of a class."""
-        if self.by_lines:
-            return self.lines(group, x).pop()
         end = self.plan.exit(group)
         return self.frame(group, x, [end])[end]
 
@@ -172,68 +149,6 @@ class Forward:
             return y
         at = op.at.name if isinstance(op, resize.Unpool) and op.at is not None else ""
         return run(op, tape, x, Place(self.weights[node], shape, module, self.switches.get(at)))
-
-    # Line by line. ----------------------------------------------------------------------------------
-
-    @property
-    def by_lines(self) -> bool:
-        """Whether values live as long as the variables of the generated code."""
-        return not self.tape.recording and not self.tape.training
-
-    def lines(self, group: Group, x: Tensor) -> list[Tensor]:
-        """Run the lines of a `forward`; what it returns."""
-        script = self.model.scripts[group.path]
-        held = Held(script, group.path, {"x": x})
-        for line in script.statements:
-            if len(line.fills) > 1:
-                parts = [part for _, move in line.fills if isinstance(part := script.inner(group.path, move), Node)]
-                made = self.pieces(parts, [self.value(line.run.given[0], held)])
-                held.variables.update(zip((name for name, _ in line.fills), made, strict=True))
-                del made
-            else:
-                ((name, _),) = line.fills
-                held.variables[name] = self.value(line.run, held)
-            for name in line.gone:
-                del held.variables[name]
-        return [self.value(each, held) for each in script.returned]
-
-    def value(self, run: Run | str, held: Held) -> Tensor:
-        """What an expression comes to: the innermost call first."""
-        if isinstance(run, str):
-            return held.variables[run]
-        y = self.begun(run, held)
-        for move in run.moves[1:]:
-            y = self.moved(move, [y], held)
-        return y
-
-    def begun(self, run: Run, held: Held) -> Tensor:
-        """What the innermost move of an expression makes."""
-        move = run.moves[0]
-        inner = held.script.inner(held.path, move)
-        if inner is None and move.step != INPUT:
-            return self.value(run.given[move.instead], held)
-        if isinstance(inner, Node) and isinstance(inner.op, Merge) and not isinstance(inner.op, Concat):
-            self.tape.layer = self.model.places[inner]
-            total = self.value(run.given[0], held)
-            for each in run.given[1:]:
-                total = _combined(self.tape, inner.op, total, self.value(each, held))
-            return total
-        return self.moved(move, [self.value(each, held) for each in run.given], held)
-
-    def moved(self, move: Move, inputs: list[Tensor], held: Held) -> Tensor:
-        """Run a layer, all that is in a group, or nothing where an instance has neither."""
-        inner = held.script.inner(held.path, move)
-        if isinstance(inner, Node):
-            if isinstance(inner.op, resize.Unpool) and inner.op.at is not None:
-                self.switches[inner.op.at.name] = held.variables[self.plan.switches[inner.op.at.name]]
-            y = self.layer(inner, inputs)
-            if move.switches:
-                held.variables[move.switches] = self.switches[inner.name]
-            self.switches.clear()
-            return y
-        if inner is not None:
-            return self.group(inner, inputs[0])
-        return aten_views.flatten(self.tape, inputs[0]) if move.step == INPUT else inputs[0]
 
     # What is computed again. -------------------------------------------------------------------------
 
@@ -297,11 +212,12 @@ def _merged(tape: Tape, op: Merge, inputs: list[Tensor]) -> Tensor:
         return concat(tape, inputs, 2 if len(inputs[0].shape) == 3 else 1)
     total = inputs[0]
     for other in inputs[1:]:
-        total = _combined(tape, op, total, other)
+        total = combined(tape, op, total, other)
     return total
 
 
-def _combined(tape: Tape, op: Merge, left: Tensor, right: Tensor) -> Tensor:
+def combined(tape: Tape, op: Merge, left: Tensor, right: Tensor) -> Tensor:
+    """A sum or a product of two."""
     return (aten_pointwise.add if isinstance(op, Add) else aten_pointwise.mul)(tape, left, right)
 
 
