@@ -23,6 +23,9 @@ Example = tuple[Picture, Any]
 VOID = 255
 """The class number of a mask's pixels that do not count, as in PASCAL VOC."""
 
+CHANCE_OF_VIEWS, CHANCE_OF_ORDER, CHANCE_OF_SPLIT = 1, 2, 3
+"""The last of the four numbers that seed a generator, so that no two purposes draw the same."""
+
 TEST_PART = 0.2
 """The part of the examples that becomes the test where only one lot is there."""
 
@@ -80,7 +83,7 @@ def split(examples: Examples, seed: int = 0, part: float = TEST_PART) -> tuple[P
     """The examples in two lots, for training and testing, the same for the same seed.
 
     Class by class: the examples of class c, in their order, are permuted by
-    `numpy.random.default_rng((seed, c))`; the first `part` of them, rounded to the nearest and at
+    `numpy.random.default_rng((seed, c, 0, 3))`; the first `part` of them, rounded to the nearest and at
     least one where there are two, are the test. So a class more or less changes nothing in the
     others. Examples without classes are split as one class. Both lots keep the order that the
     examples had. Raises DataProblem A0632 where nothing would be left to test on or to learn from.
@@ -99,7 +102,7 @@ def split(examples: Examples, seed: int = 0, part: float = TEST_PART) -> tuple[P
 def _drawn(members: NDArray[np.int64], label: int, seed: int, part: float) -> NDArray[np.int64]:
     count = len(members)
     taken = min(max(round(count * part), 1), count - 1)
-    return np.random.default_rng((seed, label)).permutation(members)[:taken]
+    return np.random.default_rng((seed, label, 0, CHANCE_OF_SPLIT)).permutation(members)[:taken]
 
 
 def said_split(train: Examples, test: Examples, seed: int) -> str:

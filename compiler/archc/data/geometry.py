@@ -86,7 +86,7 @@ def draw_view(
         short = int(rng.integers(augment.sides[0], augment.sides[1], endpoint=True))
         wide, high = (size * min(across, down) / short for size in (width, height))
         left, top = (rng.random() * (size - part) for size, part in ((across, wide), (down, high)))
-        box = left, top, left + wide, top + high
+        box = left, top, min(left + wide, across), min(top + high, down)
     else:
         box = middle(across, down, height, width, side)
         if augment.padding:

@@ -12,7 +12,7 @@ import os
 import pickletools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -165,7 +165,7 @@ class _Machine:
             case "BUILD":
                 _build(stack[-2], stack.pop())
             case _:
-                self.refuse(f"the instruction `{name}`")
+                raise self.refused(f"the instruction `{name}`")
 
     def marked(self) -> list[Any]:
         """What lies above the last mark; both are taken off."""
@@ -176,7 +176,7 @@ class _Machine:
 
     def named(self, text: str) -> Name:
         if text not in _NAMES:
-            self.refuse(f"it names `{printable(text.replace(' ', '.'))[:80]}`")
+            raise self.refused(f"it names `{printable(text.replace(' ', '.'))[:80]}`")
         return Name(text)
 
     def call(self, text: str, arguments: tuple[Any, ...]) -> object:
@@ -190,12 +190,13 @@ class _Machine:
                 return letters.encode("latin-1")
             case "_frombuffer", (Place() | bytes() | bytearray() as content, Name("byte"), tuple() as shape, order):
                 return Array(shape, order == "F", bytes(content) if isinstance(content, bytearray) else content)
-            case _:
-                self.refuse(f"it calls `{text.replace(' ', '.')}` as no array of bytes would")
+        raise self.refused(f"it calls `{text.replace(' ', '.')}` as no array of bytes would")
 
-    def refuse(self, what: str) -> NoReturn:
+    def refused(self, what: str) -> DataProblem:
         message = f"`{self.path}` is a pickle that holds more than plain data: {what}; it was not run"
-        raise DataProblem("A0639", message, "take the file from where the data set is published, or its binary version")
+        return DataProblem(
+            "A0639", message, "take the file from where the data set is published, or its binary version"
+        )
 
 
 BYTE = Name("byte")

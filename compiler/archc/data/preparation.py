@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from archc.data.checking import most_classes
-from archc.data.examples import VOID, Example, Examples
+from archc.data.examples import CHANCE_OF_ORDER, CHANCE_OF_VIEWS, VOID, Example, Examples
 from archc.data.geometry import NOTHING, Augment, View, check_augment, draw_view, gray_or_rgb, see, see_mask
 from archc.data.problems import DataProblem
 from archc.ir import Shape
@@ -55,14 +55,14 @@ class Preparation:
         return picture_shape(self.shape)
 
     def training(self, example: Example, epoch: int, index: int) -> Prepared:
-        """An example as training sees it in an epoch, augmented by numbers drawn for (seed, epoch, index)."""
+        """An example as training sees it in an epoch, augmented by numbers drawn for (seed, epoch, index, 1)."""
         image, target = example
         _, height, width = self.picture
         down, across = image.shape[:2]
         side = self.resize[0] if self.resize else None
         if not self.augment.random:
             return self._made(image, target, View(middle(across, down, height, width, side)))
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, epoch, index, CHANCE_OF_VIEWS))
         return self._made(image, target, draw_view(across, down, height, width, self.augment, rng, side))
 
     def evaluation(self, example: Example) -> Prepared:
@@ -196,8 +196,8 @@ class PreparedExamples:
 
 
 def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of an epoch: 0…count-1 permuted by `numpy.random.default_rng((seed, epoch))`."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
+    """The order of an epoch: 0…count-1 permuted by `numpy.random.default_rng((seed, epoch, 0, 2))`."""
+    return np.random.default_rng((seed, epoch, 0, CHANCE_OF_ORDER)).permutation(count)
 
 
 def _at_size(mask: NDArray[np.int64], size: Shape) -> NDArray[np.int64]:
