@@ -218,15 +218,16 @@ def _number(form: Form, name: str, piece: Word, scope: Scope) -> Any:
     if isinstance(settled, str) and settled == value:
         remedy = did_you_mean(settled, scope) or f"write a number, or say `param {settled[:40]} = …` above"
         raise _Fault("A0208", f"`{settled[:40]}` has no value here", remedy, piece)
+    origin = f", which `{piece.text[:40]}` is" if isinstance(value, str) and not isinstance(settled, Layers) else ""
     if isinstance(settled, Layers | str | tuple) or (whole and not isinstance(settled, int)):
         shown = piece.text[:40] if isinstance(settled, Layers) else _shown(settled)
-        message = f"`{name}` is a {'whole ' if whole else ''}number, not `{shown}`"
+        message = f"`{name}` is a {'whole ' if whole else ''}number, not `{shown}`{origin}"
         raise _Fault("A0206", message, f"write a number {bounds(form)}".rstrip(), piece)
     low = settled <= form.least if form.above else settled < form.least
     high = settled >= form.most if form.below else settled > form.most
     if low or high or not isfinite(settled):
         limits = bounds(form) or "finite"
-        raise _Fault("A0207", f"`{name}` is {limits}, not {show(settled)}", f"write a number {limits}", piece)
+        raise _Fault("A0207", f"`{name}` is {limits}, not {show(settled)}{origin}", f"write a number {limits}", piece)
     return settled if whole else float(settled)
 
 

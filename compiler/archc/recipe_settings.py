@@ -64,7 +64,7 @@ class Sgd(Optimizer):
     kind = "sgd"
     lr: float = real(1e-2, above=True)
     momentum: float = real(0.0, most=1, below=True, doc="what is kept of the step before")
-    nesterov: bool = flag(doc="whether momentum looks ahead (Nesterov)")
+    nesterov: bool = flag(doc="whether the gradient is taken a step ahead")
 
     def fault(self) -> tuple[str, str]:
         if self.nesterov and not self.momentum:
@@ -213,7 +213,9 @@ class Augment(Setting):
 
     word = "augment"
     flip: bool = flag(doc="half of them are mirrored, left to right", placed=True)
-    crop: int = whole(0, most=10**5, doc="pixels of padding on every side, from which the input is cut out at random")
+    crop: int | None = whole(
+        None, most=10**5, doc="the input is cut out at a random place, after so many pixels of padding on every side"
+    )
     scale: tuple[float, float] | None = span(
         least=0, most=1, above=True, doc="a part of the image with this share of its area, at random, fills the input"
     )
@@ -221,7 +223,7 @@ class Augment(Setting):
     def fault(self) -> tuple[str, str]:
         if self == Augment():
             return "`augment` does not say how", "write one or more of `flip`, `crop=4` and `scale=0.08:1`"
-        if self.crop and self.scale:
+        if self.crop is not None and self.scale:
             return "`crop` and `scale` both say which part of an image is taken", "keep one of the two"
         return "", ""
 

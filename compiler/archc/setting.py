@@ -187,7 +187,7 @@ def signature(setting: type[Setting]) -> str:
             case "reals":
                 pieces.append("NUMBER …")
             case "choice":
-                pieces.append("|".join(form.words))
+                pieces.append("/".join(form.words))
             case _:
                 pieces.append(name.upper() if form.placed else f"{name}=…")
     return " ".join(filter(None, pieces))
@@ -207,3 +207,30 @@ def bounds(form: Form) -> str:
     if form.above:
         return f"{low} {'and' if form.below else 'and at most'} {high}"
     return f"from {show(form.least)} to {high}"
+
+
+def describe(setting: type[Setting]) -> tuple[str, str, str]:
+    """A row of the table for users: how a setting is written, its options with their defaults, and what they mean."""
+    head = " ".join(piece for piece in signature(setting).split(" ") if "=" not in piece)
+    ways = [head, *setting.also]
+    base = next(cls for cls in reversed(setting.__mro__) if getattr(cls, "word", ""))
+    known = forms(base) if base is not setting else {}
+    options, meanings = [], [(setting.__doc__ or "").partition("\n\n")[0].strip()]
+    for key, entry in entries(setting).items():
+        name, form = written_key(key), entry.metadata["form"]
+        limits = bounds(form)
+        if form.kind == "choice":
+            ways = [f"{setting.word} {word}" for word in form.words]
+        if form.doc and key not in known:
+            meanings.append(f"`{name}`: {form.doc}{f' ({limits})' if limits else ''}.")
+        elif form.placed and limits:
+            meanings.append(f"{'Each' if form.kind == 'reals' else name.upper()} is {limits}.")
+        if not form.placed:
+            options.append(f"`{name}=…`" if kinds(setting) else _default(name, entry.default))
+    return ", or ".join(f"`{way}`" for way in ways), ", ".join(options), " ".join(meanings)
+
+
+def _default(name: str, default: Any) -> str:
+    if default is MISSING:
+        return f"`{name}`"
+    return f"`[{name}]`" if default is None else f"`{name}={show(default)}`"
