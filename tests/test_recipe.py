@@ -170,7 +170,7 @@ def test_parameters_are_set_from_outside() -> None:
 
 
 def test_one_recipe_is_for_all_columns() -> None:
-    text = "columns a | b\nparam rate = 0.1 | 0.2\ninput 4\ncode: FC-3 | FC-2\ntrain { optimizer sgd lr=rate }\n"
+    text = "columns a | b\nparam rate = 0.1 | 0.2\ninput 4\nFC-3 | FC-2\ntrain { optimizer sgd lr=rate }\n"
     found = [entry.graph.training for entry in compile_source(Source("net.arch", text))]
     assert found == [Training(optimizer=Sgd(lr=0.1)), Training(optimizer=Sgd(lr=0.2))]
 
