@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from archc.diagram.picture import Picture
     from archc.plan.devices import Device
     from archc.plan.estimate import Plan
+    from archc.recipe import Training
     from archc.verify import Report
 
 ViewName = Literal["graph", "volumes", "table", "chart"]
@@ -61,6 +62,11 @@ class Network:
     def output_shapes(self) -> dict[str, Shape]:
         """Of every result by its name: `output` where there is only one."""
         return {name: value.shape for name, value in self.graph.outputs}
+
+    @property
+    def training(self) -> Training | None:
+        """The recipe of the file's `train { … }`, as far as it says; None where there is none."""
+        return self.graph.training
 
     @cached_property
     def analysis(self) -> Analysis:

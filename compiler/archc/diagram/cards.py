@@ -1,61 +1,99 @@
-"""The boxes of a branching picture: what stands in them, and exactly how large they are drawn.
+"""The boxes of a picture: what stands in them, and exactly how large they are drawn.
 
-Arrows end where the layout says that a box ends, so every line of text is given its width and height.
+Sizes are those of the page at the smallest scale that can be read on a slide: what a box is, is 20 high there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
+from functools import cached_property
 
 from archc.cost.summary import rounded
-from archc.cost.table import cells_wide
-from archc.diagram.boxes import (
-    BADGE_SIZE,
-    LAYER_SIZE,
-    MORE_SIZE,
-    NAME_SIZE,
-    WIDE_CHARACTER,
-    names,
-    paint,
-)
-from archc.diagram.markup import clean, html, quoted
-from archc.diagram.palette import BLOCK, Paint
-from archc.diagram.parts import Box
-from archc.ir import Argument, Graph, Node, Scope, people
-from archc.ops.declare import show, written
+from archc.diagram.boxes import layer_text, names, tooltip
+from archc.diagram.font import width
+from archc.diagram.markup import clean
+from archc.diagram.parts import Box, Part
+from archc.ir import Argument, Graph, Node, Scope
+from archc.ops.declare import show
 from archc.tree import Quoted
 
-DETAIL_SIZE = 14
-QUIET = ("bias", "eps", "momentum", "init", "ceil", "count-pad")
-"""Options that only tooltips tell."""
-MERGE_WIDTH, LEAST_WIDTH = 60, 80
-PADDING = 16
-ARRIVAL, MOST_HIGH = 13, 260
+NAME, LAYER, MORE, DETAIL, BADGE = 15, 20, 16, 16, 22
+"""Sizes of words: a layer's name, the layer, what is attached to it, numbers, `×3`."""
+MERGE_WIDTH, LEAST_WIDTH = 70, 84
+PADDING = 8
+"""Left and right of words, and half of it above and below."""
+ARRIVAL, MOST_HIGH = 15, 260
 """How much height each arrow into a merge asks for, and how much they get together."""
-BORDER = 2
-LONGEST_CALL = 40
-LINE_HEIGHT = 1.25
-"""The height of a line of text in ems."""
+LONGEST_CALL = 48
+LONGEST_LINE = 17
+"""Characters from which on the arguments of a call have a line of their own."""
+LEADING = 1.25
+"""The height of a line of words in ems."""
+MOST_KINDS = 4
+"""Kinds of layers that a summed box lists."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """Texts on one colour, one below the other, each with its size in points; the large ones are bold."""
+class Words:
+    """One line of words; the large ones are bold."""
 
-    texts: tuple[tuple[str, int], ...]
-    paint: Paint
+    text: str
+    size: int
+
+    @property
+    def bold(self) -> bool:
+        return self.size >= LAYER
+
+    @property
+    def width(self) -> float:
+        return width(self.text, self.size, bold=self.bold)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Words on one colour, one line below the other."""
+
+    lines: tuple[Words, ...]
+    kind: str
+    """What says the colour: a family, `block`, or what became of a layer."""
     least: int = 0
-    """The least height, in points."""
+    """The least height."""
 
     @property
-    def width(self) -> int:
-        return max(round(cells_wide(text) * size * WIDE_CHARACTER) for text, size in self.texts) + PADDING
+    def width(self) -> float:
+        return max(line.width for line in self.lines) + 2 * PADDING
 
     @property
-    def height(self) -> int:
-        return max(self.least, ceil(sum(size * LINE_HEIGHT for _, size in self.texts)) + 6)
+    def height(self) -> float:
+        return max(self.least, sum(line.size for line in self.lines) * LEADING + PADDING)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A box: its fields from top to bottom, and how often it is repeated, at its right."""
+
+    fields: tuple[Field, ...]
+    kind: str
+    badge: str = ""
+    least: int = LEAST_WIDTH
+    dashed: bool = False
+
+    @cached_property
+    def inner(self) -> float:
+        """The width of the fields."""
+        return float(round(max(self.least, *(field.width for field in self.fields)) + 0.5))
+
+    @cached_property
+    def beside(self) -> float:
+        """The width of the badge."""
+        return round(width(self.badge, BADGE, bold=True) + 2 * PADDING + 0.5) if self.badge else 0.0
+
+    @cached_property
+    def size(self) -> tuple[float, float]:
+        """Width and height."""
+        return self.inner + self.beside, sum(field.height for field in self.fields)
 
 
 class Cards:
@@ -69,31 +107,14 @@ class Cards:
             if parameter.default is not None
         }
         self._weights = {head.name: head.weight for head in graph.heads}
+        self._made: dict[int, tuple[Box, Card]] = {}
 
-    def size(self, box: Box) -> tuple[float, float]:
-        """Width and height, in points."""
-        lines = list(self._lines(box))
-        width = self._width(box, lines) + (_badge_width(box) if box.times > 1 else 0)
-        return width + 2 * BORDER, sum(line.height for line in lines) + 2 * BORDER
-
-    def label(self, box: Box) -> str:
-        """The box as an HTML-like table."""
-        lines = list(self._lines(box))
-        width = self._width(box, lines)
-        rows = [_cell(line, width) for line in lines]
-        if box.times > 1:
-            badge = f'<FONT POINT-SIZE="{BADGE_SIZE}"><B>×{box.times}</B></FONT>'
-            rows[0] += f'<TD ROWSPAN="{len(rows)}" BGCOLOR="#FFFFFF" WIDTH="{_badge_width(box)}">{badge}</TD>'
-        body = "".join(f"<TR>{row}</TR>" for row in rows)
-        border = BLOCK.border if box.scope else paint(box.lead).border
-        look = f'BORDER="{BORDER}" COLOR="{border}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="3"'
-        if box.scope is not None and box.scope.kind == "head":
-            look += ' STYLE="DASHED"'
-        return f"<<TABLE {look}>{body}</TABLE>>"
-
-    def kind(self, box: Box) -> str:
-        """The class of the box in the picture: `kind-conv`, `kind-block`."""
-        return quoted("kind-block" if box.scope is not None else f"kind-{box.lead.op.family}")
+    def card(self, box: Box) -> Card:
+        """What stands in a box."""
+        if id(box) not in self._made:
+            # The box is kept, lest another be given its `id`.
+            self._made[id(box)] = box, self._card(box)
+        return self._made[id(box)][1]
 
     def title(self, scope: Scope | None) -> str:
         """What the frame of a scope says beside its name: the block's call, or what a head is for."""
@@ -103,38 +124,87 @@ class Cards:
             return f"training only, loss × {self._weights.get(scope.path, 1.0):g}"
         return self._call(scope) if scope.block else ""
 
-    def _width(self, box: Box, lines: list[_Line]) -> int:
-        return max(MERGE_WIDTH if box.merges else LEAST_WIDTH, *(line.width for line in lines))
+    # What a picture of a difference says otherwise -----------------------------------------------
 
-    def _lines(self, box: Box) -> Iterator[_Line]:
-        if box.scope is not None:
-            yield self._summed(box, box.scope)
-            return
-        lead = box.lead
-        for at, node in enumerate(box.nodes):
-            if node is not lead:
-                yield _Line(((_text(node), MORE_SIZE),), paint(node))
-            elif box.merges:
-                yield _Line(((_text(node), LAYER_SIZE),), paint(node), min(ARRIVAL * len(node.inputs), MOST_HIGH))
-            else:
-                name = clean(box.group.path.rpartition(".")[2]) if box.group else names(box, at)
-                yield _Line(((name, NAME_SIZE), (_text(node), LAYER_SIZE)), paint(node))
+    def tooltip(self, box: Box) -> str:
+        """What is said of a box when somebody points at it."""
+        return tooltip(box)
 
-    def _summed(self, box: Box, scope: Scope) -> _Line:
-        """A scope in one box: its name, what it is, how large, and what comes out."""
-        first, last = (clean(one.path.rpartition(".")[2]) for one in (scope, box.last or scope))
-        name = first if first == last else f"{first} … {last}"
+    def label(self, name: str) -> str:
+        """A name as it is shown."""
+        return clean(name)
+
+    def kind(self, node: Node) -> str:
+        """What says the colour of a layer."""
+        return node.op.family
+
+    def text(self, node: Node) -> str:
+        """A layer in words."""
+        return layer_text(node)
+
+    def details(self, node: Node) -> tuple[str, ...]:
+        """Small print below a layer."""
+        return ()
+
+    def sums(self, box: Box) -> Iterator[str]:
+        """What a summed box holds, and how large it is."""
+        if held := _held(box.nodes):
+            yield held
         nodes = [node for turn in box.turns for node in turn]
         params, macs = sum(node.params for node in nodes), sum(node.macs for node in nodes)
-        sums = [f"{rounded(params)} parameters"] if params else []
-        sums += [f"{rounded(macs)} MACs"] if macs else []
+        if params:
+            yield f"{rounded(params)} parameters"
+        if macs:
+            yield f"{rounded(macs)} MACs"
+
+    def summed_kind(self, box: Box) -> str:
+        """What says the colour of a summed box."""
+        return "block"
+
+    def sign(self, part: Part) -> str:
+        """What stands before the name of a summed box or frame."""
+        return ""
+
+    # ---------------------------------------------------------------------------------------------
+
+    def _card(self, box: Box) -> Card:
+        badge = f"×{box.times}" if box.times > 1 else ""
+        if box.scope is not None:
+            kind = self.summed_kind(box)
+            return Card((self._summed(box, box.scope, kind),), kind, badge, dashed=box.scope.kind == "head")
+        fields = tuple(self._fields(box))
+        return Card(fields, self.kind(box.lead), badge, MERGE_WIDTH if box.merges else LEAST_WIDTH)
+
+    def _fields(self, box: Box) -> Iterator[Field]:
+        lead = box.lead
+        for at, node in enumerate(box.nodes):
+            kind, text = self.kind(node), self.text(node)
+            more = tuple(Words(detail, DETAIL) for detail in self.details(node))
+            if node is not lead:
+                yield Field((Words(text, MORE), *more), kind)
+            elif box.merges:
+                yield Field((Words(text, LAYER), *more), kind, min(ARRIVAL * len(node.inputs), MOST_HIGH))
+            else:
+                name = self._between(box.group, box.last) if box.group else names(box, at)
+                name = " … ".join(map(self.label, name.split(" … ")))
+                yield Field((Words(name, NAME), Words(text, LAYER), *more), kind)
+
+    def _summed(self, box: Box, scope: Scope, kind: str) -> Field:
+        """A scope in one box: its name, what it is, how large, and what comes out."""
+        name = self.sign(box) + self._between(box.group or scope, box.last)
         call = self.title(scope)
-        texts = [(name, NAME_SIZE), (call, LAYER_SIZE)] if call and scope.block else [(name, LAYER_SIZE)]
-        texts += [(call, DETAIL_SIZE)] if call and not scope.block else []
-        texts += [(text, DETAIL_SIZE) for text in sums]
-        if scope.kind != "head":
-            texts.append((f"→ {people(nodes[-1].y)}", DETAIL_SIZE))
-        return _Line(tuple(texts), BLOCK)
+        lines = [Words(name, NAME if scope.block else LAYER)]
+        if scope.block:
+            lines += _broken(call)
+        elif call:
+            lines.append(Words(call, DETAIL))
+        lines += (Words(text, DETAIL) for text in self.sums(box))
+        return Field(tuple(lines), kind)
+
+    def _between(self, first: Scope, last: Scope | None) -> str:
+        """The name of a scope, or of the first and the last of a folded run."""
+        ends = [self.label(one.path.rpartition(".")[2]) for one in (first, last or first)]
+        return ends[0] if ends[0] == ends[1] else " … ".join(ends)
 
     def _call(self, scope: Scope) -> str:
         """`bottleneck(64, s=2)`, with the values of its arguments; defaults are left out."""
@@ -148,24 +218,22 @@ class Cards:
         return clean(f"{scope.block}({', '.join(texts)})" if given else scope.block, LONGEST_CALL)
 
 
+def _broken(call: str) -> Iterator[Words]:
+    """A call, its arguments on a line of their own where it is long."""
+    block, bracket, given = call.partition("(")
+    if len(call) <= LONGEST_LINE or not bracket:
+        yield Words(call, LAYER)
+    else:
+        yield Words(block, LAYER)
+        yield Words(bracket + given, DETAIL)
+
+
+def _held(nodes: tuple[Node, ...]) -> str:
+    """What a block is made of, apart from what only attends: `3 conv, add`."""
+    counts = Counter(node.op.spelling for node in nodes if node.op.weighted or node.op.family == "merge")
+    texts = [f"{count} {kind}" if count > 1 else kind for kind, count in counts.items()]
+    return ", ".join(texts[:MOST_KINDS]) + ("…" if len(texts) > MOST_KINDS else "") if len(nodes) > 1 else ""
+
+
 def _value(argument: Argument) -> str:
     return "{…}" if isinstance(argument.value, Quoted) else show(argument.value)
-
-
-def _text(node: Node) -> str:
-    """The layer as it is written, without what no figure shows."""
-    words = written(node.op).split(" ")
-    shown = " ".join(word for word in words if word.partition("=")[0] not in QUIET)
-    return ("+ " if node.implied else "") + clean(shown)
-
-
-def _badge_width(box: Box) -> int:
-    return round(len(f"×{box.times}") * BADGE_SIZE * WIDE_CHARACTER) + 12
-
-
-def _cell(line: _Line, width: int) -> str:
-    texts = "<BR/>".join(
-        f'<FONT POINT-SIZE="{size}">{f"<B>{html(text)}</B>" if size == LAYER_SIZE else html(text)}</FONT>'
-        for text, size in line.texts
-    )
-    return f'<TD BGCOLOR="{line.paint.fill}" WIDTH="{width}" HEIGHT="{line.height}">{texts}</TD>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 
@@ -11,11 +12,14 @@ from archc.diagram.repeats import repeated
 from archc.ir import Graph, Scope
 from archc.ops.declare import written
 
+Marks = Mapping[str, str]
+"""What tells layers of a picture apart that are written alike, by their names."""
+
 FEW, MANY, SCANT = 40, 120, 6
 """Boxes that can be read on a slide; that can be read closely; that say too little."""
 
 
-def folded(graph: Graph, depth: int | None = None) -> tuple[Part, ...]:
+def folded(graph: Graph, depth: int | None = None, marks: Marks | None = None) -> tuple[Part, ...]:
     """The boxes and clusters to draw, in the order of execution.
 
     Scopes at `depth` are one box each, those at the top being at depth 1. Without a depth, a chain is
@@ -23,36 +27,46 @@ def folded(graph: Graph, depth: int | None = None) -> tuple[Part, ...]:
     not counted, or one deeper where so few are left that the picture would say nothing.
     """
     if depth is not None or not branches(graph):
-        return _at_depth(graph, depth)
-    parts = _at_depth(graph, None)
+        return _at_depth(graph, depth, marks)
+    return next(foldings(graph, marks))
+
+
+def foldings(graph: Graph, marks: Marks | None = None) -> Iterator[tuple[Part, ...]]:
+    """The parts that a picture may have, from the deepest of at most 40 boxes on, merges not counted.
+
+    Where the next would leave so few boxes that the picture would say nothing, there is none after it.
+    Layers of different `marks` are not equal.
+    """
+    parts = _at_depth(graph, None, marks)
     levels = max((scope.path.count(".") + 1 for scope in graph.scopes), default=0)
     for level in range(levels, 0, -1):
         size = _weight(parts)
-        if size <= FEW:
-            break
-        fewer = _at_depth(graph, level)
-        if _weight(fewer) < SCANT and size <= MANY:
-            break
+        fewer = _at_depth(graph, level, marks)
+        scant = _weight(fewer) < SCANT and size <= MANY
+        if size <= FEW or scant:
+            yield parts
+        if scant:
+            return
         parts = fewer
-    return parts
+    yield parts
 
 
 def _weight(parts: tuple[Part, ...]) -> int:
     return sum(not box.merges for box in boxes_of(parts))
 
 
-def _at_depth(graph: Graph, depth: int | None) -> tuple[Part, ...]:
+def _at_depth(graph: Graph, depth: int | None, marks: Marks | None = None) -> tuple[Part, ...]:
     scopes = {scope.path: scope for scope in graph.scopes}
     spelling: dict[int, str] = {}
-    boxes = [_box(item, spelling) for item in items(graph, joined=branches(graph))]
+    boxes = [_box(item, spelling, marks or {}) for item in items(graph, joined=branches(graph))]
     return _Folding(graph, scopes, depth, branches(graph)).grouped(boxes, "")
 
 
-def _box(nodes: Item, spelling: dict[int, str]) -> Box:
+def _box(nodes: Item, spelling: dict[int, str], marks: Marks) -> Box:
     for node in nodes:
         if id(node.op) not in spelling:
             spelling[id(node.op)] = written(node.op)
-    return Box((nodes,), tuple((spelling[id(node.op)], bool(node.implied)) for node in nodes))
+    return Box((nodes,), tuple((spelling[id(node.op)], bool(node.implied), marks.get(node.name)) for node in nodes))
 
 
 class _Folding:
@@ -79,10 +93,14 @@ class _Folding:
         scope = self.scopes.get(path, Scope(path))
         signature = _pattern(scope, boxes)
         if self.depth is not None and path.count(".") + 1 >= self.depth:
+            if scope.kind != "head" and len(boxes) == 1:
+                return replace(boxes[0], signature=signature, group=scope, last=scope)
             return Box((tuple(node for box in boxes for node in box.nodes),), signature, scope, scope)
         match self.grouped(boxes, path):
             case (Box(scope=None, group=None) as only,) if self.bare and scope.kind == "group":
-                return replace(only, signature=signature, group=scope)
+                return replace(only, signature=signature, group=scope, last=scope)
+            case (Box(scope=Scope(), group=None) as only,) if scope.kind == "group":
+                return replace(only, signature=signature, group=scope, last=scope)
             case parts:
                 return _repeat(scope, parts, signature)
 

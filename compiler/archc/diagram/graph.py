@@ -1,33 +1,43 @@
-"""The graph view: a network as boxes and arrows, in DOT text of our own for Graphviz to draw.
+"""The graph view: a network as boxes and arrows.
 
-One box an item, with the layers attached to it below and what nobody wrote marked `+`; repeats
-folded `×N`; groups as frames; shapes on the edges where they change. Rows are read from left to
-right, so the picture fills a slide. The same network gives the same bytes.
+One box an item, with the layers attached to it below and what nobody wrote marked `+`; repeats folded `×N`;
+groups as frames; shapes on the arrows where they change. Rows are read from left to right, so the figure
+fills a slide. The same network gives the same bytes.
 """
 
 from __future__ import annotations
 
-from archc.diagram import branching, chain
-from archc.diagram.fold import folded
-from archc.diagram.items import branches, without_identities
+from archc.diagram import graphviz
+from archc.diagram.drawing import marks
+from archc.diagram.figure import figure
+from archc.diagram.heading import heading
 from archc.diagram.limits import MOST_BOXES, DiagramLimit
-from archc.diagram.parts import boxes_of
+from archc.diagram.picture import Picture
+from archc.diagram.scene import Text, flat
+from archc.diagram.slide import PAGE, page
+from archc.diagram.theme import LIGHT, Theme
 from archc.ir import Graph
 
-__all__ = ["MOST_BOXES", "DiagramLimit", "dot"]
+__all__ = ["MOST_BOXES", "DiagramLimit", "dot", "picture", "smallest_text"]
+
+
+def picture(graph: Graph, theme: Theme = LIGHT, size: tuple[int, int] = PAGE, depth: int | None = None) -> Picture:
+    """A network's graph view on a page; raises DiagramLimit for more than 2,000 boxes or 4,000 arrows.
+
+    Blocks, groups and heads at `depth` are drawn as one box each; without a depth, as many are opened
+    as can be read on a slide. A network that is too large for that is drawn nevertheless: see `smallest_text`.
+    """
+    drawn = figure(graph, depth, size)
+    head = heading(graph, drawn.boxes, drawn.lines, theme)
+    return Picture(page(head, marks(drawn, theme), theme, size), head.title, theme.page)
 
 
 def dot(graph: Graph, depth: int | None = None) -> str:
-    """The DOT text of a network's graph view; raises DiagramLimit for more than 2,000 boxes or 4,000 arrows.
+    """The same figure as DOT text, for Graphviz: it draws every box and arrow where the picture has it."""
+    return graphviz.text(figure(graph, depth))
 
-    Blocks, groups and heads at `depth` are drawn as one box each; without a depth, as many are opened
-    as can be read on a slide.
-    """
-    drawn = without_identities(graph) if branches(graph) else graph
-    parts = folded(drawn, depth)
-    boxes = boxes_of(parts)
-    if len(boxes) > MOST_BOXES:
-        raise DiagramLimit("boxes", len(boxes), MOST_BOXES)
-    if branches(graph) or any(box.scope for box in boxes):
-        return branching.dot(drawn, parts, boxes)
-    return chain.dot(graph, parts, boxes)
+
+def smallest_text(picture: Picture) -> float:
+    """The size of the smallest words of a picture, in pixels on a page of 1920×1080."""
+    unit = min(picture.scene.width / PAGE[0], picture.scene.height / PAGE[1])
+    return min((mark.size for mark in flat(picture.scene.marks) if isinstance(mark, Text)), default=0.0) / unit

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archc.cost.table import cells_wide
-from archc.diagram.boxes import EDGE_SIZE, WIDE_CHARACTER
+from archc.diagram.font import width
 from archc.diagram.grid import Grid, grid
 from archc.diagram.parts import Cluster, End, Part
-from archc.diagram.place import FRAME_SIZE, FRAME_TITLE
 from archc.diagram.plan import MARGIN, STRAIGHT, TRACK, TURNING, Plan, Row
 from archc.diagram.wires import ENTRY, Key, Level, Link, projects
 
 LANE_GAP = 12
 BEND = 30
 """The room in which arrows change lanes, and more for each lane that they cross."""
+MOST_LONGER = 110
+"""How much longer arrows are made to fill a row."""
 PASSING = 9
 """Half the height of a lane that holds arrows only."""
-WIDE_DIGIT = 0.66
-"""Width of a character of a shape, in ems: digits and × are wide in every font."""
+TAG_SIZE, FRAME_SIZE, FRAME_TITLE = 16, 20, 30
+"""Sizes of the words beside arrows and of a frame's title, and the room above a frame's inside for the latter."""
+TAG_GAP = 6
+"""Before and after the words beside an arrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +79,18 @@ def _tags(level: Level, laid: Grid, tags: dict[Key, str]) -> dict[int, float]:
     for link in level.links:
         if link.source != ENTRY and link.source not in level.inner and link.key in tags:
             column = laid.columns[link.source]
-            room[column] = max(room.get(column, 0), tag_width(tags[link.key]) + 6)
+            room[column] = max(room.get(column, 0), tag_width(tags[link.key]) + 2 * TAG_GAP)
     return room
 
 
 def tag_width(words: str) -> float:
     """How wide the words beside an arrow are drawn."""
-    return len(words) * EDGE_SIZE * WIDE_DIGIT + 4
+    return width(words, TAG_SIZE)
 
 
 def title_width(words: str) -> float:
     """How wide the title of a frame is drawn."""
-    return cells_wide(words) * FRAME_SIZE * WIDE_CHARACTER
+    return width(words, FRAME_SIZE)
 
 
 def _bends(level: Level, laid: Grid) -> dict[int, float]:
@@ -164,12 +166,15 @@ def _stack(plan: Plan, look: Look) -> None:
             if start < row.columns[-1] + 1 and end > row.columns[0]:
                 above.setdefault(id(lane), PASSING)
                 below.setdefault(id(lane), PASSING)
-        height = 0.0
+        height, last = 0.0, None
         for lane in laid.lanes:
             if id(lane) in above:
+                free = above[id(lane)] == below[id(lane)] == PASSING
+                height += 0.0 if last is None or (free and last) else LANE_GAP
                 row.lanes[id(lane)] = height + above[id(lane)]
-                height += above[id(lane)] + below[id(lane)] + LANE_GAP
-        row.height = height - LANE_GAP
+                height += above[id(lane)] + below[id(lane)]
+                last = free
+        row.height = height
         row.top = y
         y += row.height
         if row is not plan.rows[-1]:
@@ -217,3 +222,16 @@ def _line_up(plan: Plan, look: Look) -> None:
     plan.width = widest + margin
     if frame is not None:
         plan.width = max(plan.width, title_width(look.titles[id(frame)]) + MARGIN)
+    spread(plan, plan.width)
+
+
+def spread(plan: Plan, wide: float) -> None:
+    """Rows that are narrower than the others, or than a page of a greater width, with longer arrows."""
+    plan.width = max(plan.width, min(wide, max(row.right + MOST_LONGER * (len(row.columns) - 1) for row in plan.rows)))
+    margin = MARGIN if plan.level.frame else 0.0
+    for row in plan.rows:
+        gaps = len(row.columns) - 1
+        if gaps:
+            longer = min((plan.width - margin - row.right) / gaps, MOST_LONGER)
+            row.lefts = {column: left + number * longer for number, (column, left) in enumerate(row.lefts.items())}
+            row.right += gaps * longer

@@ -21,9 +21,9 @@ class Box:
     scope: Scope | None = None
     """The block, group or head that is drawn as this one box."""
     last: Scope | None = None
-    """The scope of the last turn."""
+    """The scope, or else the group, of the last turn."""
     group: Scope | None = None
-    """The group that holds nothing else, and so needs no frame: the box has its name."""
+    """The group or block that holds nothing else, and so needs no frame: the box has its name."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -92,7 +92,7 @@ def _fold(parts: list[Part], wiring: list[_Wires]) -> tuple[Part, ...]:
     return tuple(result)
 
 
-_COUNTED = re.compile(r"(.*?)\d+")
+COUNTED = re.compile(r"(.*?)\d+")
 
 
 def _identity(part: Part, at: int) -> Signature:
@@ -103,8 +103,8 @@ def _identity(part: Part, at: int) -> Signature:
     scope = part.group or part.scope if isinstance(part, Box) else part.scope
     if scope is None:
         return ("", part.signature)
-    name = scope.path.rpartition(".")[2]
-    counted = _COUNTED.fullmatch(name)
+    name = scope.path.rpartition(".")[2].lstrip("−")
+    counted = COUNTED.fullmatch(name)
     if name.isdecimal() or (counted and scope.kind == "block"):
         return (counted[1] if counted else "", part.signature)
     return ("named", at)
@@ -168,7 +168,7 @@ def _merged(turns: list[list[Part]], wiring: list[list[_Wires]]) -> Part:
             case Box() as box:
                 boxes = [turn[0] for turn in turns if isinstance(turn[0], Box)]
                 nodes = tuple(nodes for one in boxes for nodes in one.turns)
-                return replace(box, turns=nodes, last=boxes[-1].scope)
+                return replace(box, turns=nodes, last=boxes[-1].last)
             case Cluster() as cluster:
                 later = tuple(part.parts for (part,) in rest if isinstance(part, Cluster))
                 return replace(cluster, label=_range(turns), times=len(turns), hidden=later)

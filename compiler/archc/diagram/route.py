@@ -1,4 +1,4 @@
-"""The way of an arrow as the curves that Graphviz draws."""
+"""The way of an arrow as curves."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ ARROWHEAD, LANDING = 9.0, 13.0
 CORNER = 7.0
 
 
-def spline(way: list[Spot], height: float) -> str:
-    """The `pos` of an edge; `height` turns points with y downwards into DOT's, with y upwards."""
+def curve(way: list[Spot]) -> tuple[tuple[Point, ...], Point]:
+    """Cubic Bézier curves, a beginning and three points for each, and the tip of the head that follows."""
     points = _curves(_landing(_merged(way)))
     tip = points[-1]
-    before = tip[0] - ARROWHEAD
-    points = _shortened(points, before)
-    text = " ".join(_point(point, height) for point in points)
-    return f"e,{_point(tip, height)} {text}"
-
-
-def _point(point: Point, height: float) -> str:
-    return f"{point[0]:.1f},{height - point[1]:.1f}"
+    return tuple(_shortened(points, tip[0] - ARROWHEAD)), tip
 
 
 def _merged(way: list[Spot]) -> list[Spot]:

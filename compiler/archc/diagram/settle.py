@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from archc.diagram.measure import tag_width
+from archc.diagram.measure import TAG_GAP, tag_width
 from archc.diagram.plan import MARGIN, STRAIGHT, TRACK, TURNING, Plan
 from archc.diagram.wires import ENTRY, Key, Link
 
@@ -74,8 +74,8 @@ def _settle(plan: Plan, left: float, top: float, sheet: Sheet, tags: dict[Key, s
         sheet.ways[id(plan.level), link] = way
         if link.source != ENTRY and link.source not in plan.inner and link.key in tags and link.key not in sheet.tags:
             words = tags[link.key]
-            x = way[0][1] + 4 + tag_width(words) / 2
-            sheet.tags[link.key] = Tag(words, (x, way[0][2] - 10))
+            x = way[0][1] + TAG_GAP + tag_width(words) / 2
+            sheet.tags[link.key] = Tag(words, (x, way[0][2] - 12))
 
 
 def _after(plan: Plan, column: int) -> float:
@@ -106,8 +106,7 @@ def _way(plan: Plan, link: Link, left: float, top: float, corners: dict[int, Poi
             edge = left + row.lefts[column + 1]
         if column:
             way.append(("line", left + _after(plan, column) + plan.tags.get(column, 0), way[-1][2]))
-        bend = way[-1][1] + plan.bends.get(column, STRAIGHT) if column + 1 == end and link.target == out else edge
-        way.append(("bend", min(bend, edge), reached))
+        way.append(("bend", min(way[-1][1] + plan.bends.get(column, STRAIGHT), edge), reached))
         way.append(("line", edge, reached))
     if link.target != out:
         way.append(("line", corners[link.target][0], way[-1][2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,8 @@ class Wire:
     target: Drawn
     shape: Shape
     kind: Kind = "plain"
+    fate: str = "same"
+    """What became of it, in the picture of a difference."""
 
     @property
     def key(self) -> Key:
@@ -55,7 +58,12 @@ class Level:
 
 
 def wires(
-    graph: Graph, boxes: list[Box], makers: dict[int, Drawn], owners: dict[str, Box], ends: list[End]
+    graph: Graph,
+    boxes: list[Box],
+    makers: dict[int, Drawn],
+    owners: dict[str, Box],
+    ends: list[End],
+    fates: Mapping[tuple[int, str], str],
 ) -> list[Wire]:
     """The arrows, those into a box in the order of its inputs.
 
@@ -67,16 +75,22 @@ def wires(
         for node in box.nodes:
             for value in node.inputs:
                 if id(value) not in inside:
-                    _put(found, Wire(makers[id(value)], box, value.shape))
+                    fate = fates.get((id(value), node.name), "same")
+                    _put(found, Wire(makers[id(value)], box, value.shape, fate=fate))
             if isinstance(node.op, Unpool) and node.op.at is not None and owners[node.op.at.name] is not box:
                 _put(found, Wire(owners[node.op.at.name], box, node.op.at.y, "switches"))
     for end, (_, value) in zip(ends, graph.outputs, strict=True):
         _put(found, Wire(makers[id(value)], end, value.shape))
-    return _styled(list(found.values()))
+    stay = {(id(wire.source), id(wire.target)) for wire in found.values() if wire.fate != "removed"}
+    kept = (wire for wire in found.values() if wire.fate != "removed" or (id(wire.source), id(wire.target)) not in stay)
+    return _styled(list(kept))
 
 
 def _put(found: dict[tuple[Key, int], Wire], wire: Wire) -> None:
-    found.setdefault((wire.key, id(wire.target)), wire)
+    """Adds an arrow; of several of one value, one that is there before and after stands for all."""
+    known = found.get((wire.key, id(wire.target)))
+    if known is None or (known.fate != "same" and wire.fate == "same"):
+        found[wire.key, id(wire.target)] = wire
 
 
 def _styled(plain: list[Wire]) -> list[Wire]:
@@ -97,7 +111,7 @@ def _styled(plain: list[Wire]) -> list[Wire]:
             (before,) = entering[id(wire.source)]
             if len(leaving[id(before.source)]) > 1:
                 kinds[id(wire)] = kinds[id(before)] = "projection"
-    return [Wire(wire.source, wire.target, wire.shape, kinds.get(id(wire), wire.kind)) for wire in plain]
+    return [Wire(wire.source, wire.target, wire.shape, kinds.get(id(wire), wire.kind), wire.fate) for wire in plain]
 
 
 def _adds(box: Drawn) -> bool:
