@@ -23,6 +23,8 @@ MOST_KEPT = 120
 """Arrangements that are followed at once."""
 SUNK = 40.0
 """How much a caption would rather be moved aside, in pixels, than be one line of captions lower."""
+UNEVEN = 30.0
+"""How much it would rather be moved than leave the line of the caption before the last: pools stay with pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def _next(before: _State, block: Caption, anchor: float, most: float, tiers: int
             leaders = (*((anchor,) * tier), *before.leaders[tier:])
             middle = left + block.wide / 2
             cost = before.cost + abs(middle - anchor) + SUNK * tier
+            cost += UNEVEN * (len(before.spots) > 1 and before.spots[-2].tier != tier)
             found.append(_State(cost, rights, leaders, (*before.spots, Spot(tier, middle))))
     return found
 

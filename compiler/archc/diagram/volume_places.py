@@ -19,6 +19,8 @@ THINNEST = 22.0
 """The depth of the deepest volume, at least."""
 THICKEST = 0.45
 """The same at most, as a part of the longest side."""
+TALLEST = 0.36
+"""The longest side at most, as a part of the width of the page."""
 CLEAR = 8.0
 HOP = 26.0
 """The height of a skip from one volume to the next."""
@@ -73,13 +75,15 @@ class Plan:
     row: Row
     runs: tuple[Run, ...]
     measures: Measures
+    entrance: float = 0.0
+    """What more is left free before the first layer, where its kernel is drawn on the input."""
 
     def place(self, wide: float, high: float, captions: Sequence[float]) -> tuple[Placed, ...]:
         """The volumes, the first beginning at x = 0, in a room for them and the small skips between them.
 
         Wide captions ask for a wide place: they get half of the room that is left.
         """
-        side = _largest(lambda side: self._height(self._sized(side, THINNEST)) <= high, 8, high)
+        side = _largest(lambda side: self._height(self._sized(side, THINNEST)) <= high, 8, min(high, TALLEST * wide))
         if _width(self._spread(side, 0)) > wide:
             side = _largest(lambda side: _width(self._spread(side, 0)) <= wide, 8, side)
         more = _largest(lambda more: _width(self._spread(side, more)) <= wide, 0, WIDEST)
@@ -110,19 +114,28 @@ class Plan:
         return max(volume.bottom for volume in volumes) - min([volume.top for volume in volumes] + hops)
 
     def _apart(self, volumes: list[Placed], gaps: Sequence[float]) -> tuple[Placed, ...]:
-        held = {end for arc in self.row.arcs for end in (arc.start, arc.end)}
+        held = {nearest(volumes, at).at for arc in self.row.arcs for at in (arc.start, arc.end)}
         found = [volumes[0]]
+        risen: list[Placed] = []
+        """Volumes from whose tops a skip goes straight up, and stays clear of larger ones that follow."""
         for volume in volumes[1:]:
             before = found[-1]
             end = before.left + before.depth
             between = WITHIN if volume.run == before.run else gaps[volume.run]
             left = end + between + abs(volume.back - before.back)
             if before.at in held or hop(before, volume):
-                # A skip that goes straight up from a volume stays clear of a larger one that follows.
-                left = max(left, before.peak + CLEAR + volume.back) if volume.back > before.back else left
+                risen.append(before)
+            left = max([left, *(each.peak + CLEAR + volume.back for each in risen if each.back < volume.back)])
+            if len(found) == 1:
+                left += self.entrance
             found.append(Placed(volume.at, volume.run, volume.station, volume.solids, left))
         start = min(volume.front[0] for volume in found)
         return tuple(Placed(each.at, each.run, each.station, each.solids, each.left - start) for each in found)
+
+
+def nearest(volumes: Sequence[Placed], at: int) -> Placed:
+    """The volume that stands for a place in the row: itself, or of a folded run the drawn one nearest to it."""
+    return min(volumes, key=lambda volume: (abs(volume.at - at), volume.at))
 
 
 def _depth(side: float, more: float) -> float:

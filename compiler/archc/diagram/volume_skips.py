@@ -8,7 +8,7 @@ from itertools import pairwise
 from archc.diagram.scene import Curve, Group, Line, Mark, Pen, Point, arrowhead
 from archc.diagram.slide import Sample
 from archc.diagram.theme import Theme
-from archc.diagram.volume_places import HOP, Placed, hop
+from archc.diagram.volume_places import HOP, Placed, hop, nearest
 from archc.diagram.volume_stations import Arc
 
 WIDTH = 2.0
@@ -56,7 +56,7 @@ def long_arcs(arcs: Sequence[Arc], volumes: Sequence[Placed], theme: Theme) -> l
     top = min(volume.top for volume in volumes)
     found: list[Mark] = []
     for arc, level in levels(arcs).items():
-        start, end = (_nearest(volumes, at) for at in (arc.start, arc.end))
+        start, end = (nearest(volumes, at) for at in (arc.start, arc.end))
         if start is end:
             continue
         pen = Pen(theme.line, WIDTH, DASHES[arc.kind])
@@ -72,11 +72,6 @@ def long_arcs(arcs: Sequence[Arc], volumes: Sequence[Placed], theme: Theme) -> l
         )
         found.append(Group((Line(way, pen), arrowhead((into, end.top - 1), (0, 1), pen.colour, HEAD)), kind="skip"))
     return found
-
-
-def _nearest(volumes: Sequence[Placed], at: int) -> Placed:
-    """The volume that stands for a place in the row: itself, or of a folded run the drawn one nearest to it."""
-    return min(volumes, key=lambda volume: (abs(volume.at - at), volume.at))
 
 
 def samples(arcs: Sequence[Arc], volumes: Sequence[Placed]) -> tuple[Sample, ...]:

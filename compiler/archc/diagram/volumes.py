@@ -20,7 +20,7 @@ from archc.diagram.scene import Group, Mark
 from archc.diagram.slide import PAGE, Entry, Heading, page, room
 from archc.diagram.theme import Paint, Theme
 from archc.diagram.volume_captions import told
-from archc.diagram.volume_kernels import window
+from archc.diagram.volume_kernels import ENTRANCE, sees, window
 from archc.diagram.volume_labels import BELOW, Lettering, Spot, arranged, captions, drawn, tier_tops
 from archc.diagram.volume_places import Placed, Plan, fronts_of
 from archc.diagram.volume_runs import Run, runs, stages
@@ -70,7 +70,7 @@ def picture(
     for closer, grouped in ((1.0, fine), (1.0, stages(fine)), *((closer, coarse) for closer in CLOSER)):
         if len(grouped) > MOST_RUNS:
             continue
-        plan = Plan(row, grouped, measured)
+        plan = Plan(row, grouped, measured, ENTRANCE if kernels else 0.0)
         heading = _heading(graph, plan, theme, scale, kernels=kernels)
         wide, high = room(heading, theme, size)
         marks = _figure(plan, theme, (wide * closer, high * closer), kernels=kernels)
@@ -197,7 +197,7 @@ def _said(graph: Graph, plan: Plan, scale: Scale, *, kernels: bool) -> Iterator[
         yield "two rows: channels in two groups"
     if any(_pads(station) for station in plan.row.stations):
         yield "padding keeps the size unless said"
-    if kernels:
+    if kernels and sees(plan.row.stations):
         yield "on the input: what one output sees"
     if others := _others(graph, plan.row):
         yield f"{', '.join(others)}: more outputs, not drawn"
