@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,38 +13,28 @@ from torch.utils.data import DataLoader, Dataset
 from archc.train.order import Share
 
 Key = tuple[int, int]
-"""The number of an example, and the epoch, which decides how it is varied."""
+"""The epoch, which decides how an example is varied, and its number."""
 FIXED = -1
 """In place of an epoch: examples are not varied."""
 
 
 class Prepared(Protocol):
-    """Examples as the network takes them."""
+    """Examples as the network takes them: arrays of float32, C×H×W or C, with their targets."""
 
     def __len__(self) -> int:
         """How many there are."""
 
-    def prepare(self, number: int, epoch: int) -> tuple[Any, Any]:
-        """One example as arrays, C×H×W or C in float32, and its target; varied as the epoch asks, but for FIXED."""
-
-
-class _Keyed(Dataset[tuple[Any, Any]]):
-    """Examples by number and epoch."""
-
-    def __init__(self, examples: Prepared) -> None:
-        self.examples = examples
-
-    def __getitem__(self, key: Key) -> tuple[Any, Any]:
-        return self.examples.prepare(*key)
+    def __getitem__(self, key: Key | int) -> tuple[Any, Any]:
+        """One example, varied as the epoch asks, or by its number alone as it is."""
 
 
 class _Sampler:
     """The keys of the batches that come next; another epoch has others, for the same loader processes."""
 
     def __init__(self) -> None:
-        self.keys: Sequence[list[Key]] = ()
+        self.keys: Sequence[list[Key] | list[int]] = ()
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[Key] | list[int]]:
         return iter(self.keys)
 
     def __len__(self) -> int:
@@ -58,7 +48,7 @@ class Batches:
         self.examples = examples
         self.sampler = _Sampler()
         self.loader: DataLoader[tuple[Any, Any]] = DataLoader(
-            _Keyed(examples),
+            cast("Dataset[tuple[Any, Any]]", examples),
             batch_sampler=self.sampler,  # type: ignore[arg-type]
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -74,12 +64,16 @@ class Batches:
     def batches(self, shares: Iterable[Share], epoch: int) -> Iterator[tuple[Share, tuple[Tensor, Tensor]]]:
         """The batch of each share, in order."""
         taken = list(shares)
-        self.sampler.keys = [[(number, epoch) for number in share.examples] for share in taken]
+        self.sampler.keys = [_keys(share, epoch) for share in taken]
         # A loader draws a seed for its processes from PyTorch's own stream, which nobody else may notice.
         state = torch.get_rng_state()
         loaded = iter(self.loader)
         torch.set_rng_state(state)
         yield from zip(taken, loaded, strict=True)
+
+
+def _keys(share: Share, epoch: int) -> list[Key] | list[int]:
+    return list(share.examples) if epoch == FIXED else [(epoch, number) for number in share.examples]
 
 
 def stacked(examples: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:

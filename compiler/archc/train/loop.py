@@ -20,7 +20,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from archc.diagnostics import Diagnostic, Refusal
+from archc.recipe_settings import PlateauRate
 from archc.train import objective, order
+from archc.train.batches import FIXED
 from archc.train.module import Answers, Trainee
 from archc.train.rate import rate_of
 from archc.train.settings import Settings
@@ -161,8 +163,8 @@ class Loop:
         """The loss of the main result, of each head, and all together, means over the part of the batch."""
         settings = self.settings
         goal = _own(x, answers.main) if settings.own_target else target
-        main = objective.losses(answers.main, goal, settings).mean()
-        heads = [objective.losses(head, goal, settings).mean() for head in answers.heads]
+        main = objective.losses(answers.main, goal, settings.loss).mean()
+        heads = [objective.losses(head, goal, settings.loss).mean() for head in answers.heads]
         total = main + sum(weight * head for weight, head in zip(settings.heads, heads, strict=True))
         for rule, value in zip(settings.penalties, answers.watched, strict=True):
             total = total + objective.penalty(value, rule)
@@ -206,14 +208,14 @@ class Loop:
             len(self.test), max(settings.batch, 64), rank=place.process_index, ranks=place.num_processes
         )
         with torch.no_grad():
-            for share, (x, target) in self.test.batches(shares, -1):
+            for share, (x, target) in self.test.batches(shares, FIXED):
                 if share.idle:
                     continue
                 x, target = x.to(place.device), target.to(place.device)
                 with place.autocast():
                     answers = self.model(x)
                 goal = _own(x, answers.main) if settings.own_target else target
-                sums[0] += objective.losses(answers.main, goal, settings).sum().double().cpu()
+                sums[0] += objective.losses(answers.main, goal, settings.loss).sum().double().cpu()
                 if settings.classifies:
                     result = answers.main.float()
                     sums[1] += objective.right(result, target).sum().double().cpu()
@@ -266,7 +268,7 @@ def _judge(state: State, settings: Settings, epoch: Epoch) -> None:
     best = state.history[state.best - 1] if state.best else None
     better = best is None or _merit(epoch) > _merit(best)
     state.best = epoch.number if better else state.best
-    if settings.schedule.name != "plateau":
+    if not isinstance(settings.schedule, PlateauRate):
         return
     state.rate = state.rate or settings.optimizer.lr
     state.waiting = 0 if better else state.waiting + 1

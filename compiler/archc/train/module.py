@@ -43,7 +43,7 @@ class Trainee(nn.Module):
 
 def trainee(graph: Graph, settings: Settings) -> Trainee:
     """The module of a network with its initial weights; frozen parts need no gradients."""
-    watched = tuple(rule.layer for rule in settings.penalties)
+    watched = tuple(rule.node for rule in settings.penalties)
     whole = _watching(graph, watched) if watched else graph
     generated = ModuleType("trained")
     exec(compile(emit(whole), f"<{graph.name}>", "exec"), generated.__dict__)

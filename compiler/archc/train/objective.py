@@ -9,42 +9,57 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from archc.train.settings import Penalty, Settings
+from archc.data.examples import VOID
+from archc.recipe_settings import L1, AbsoluteError, BinaryCrossEntropy, CrossEntropy, Loss, Penalty, SquaredError
 
 TINY = 1e-6
 """Keeps logarithms finite where a unit is always off or always on."""
 
 
-def losses(output: Tensor, target: Tensor, settings: Settings) -> Tensor:
-    """The loss of each example, N numbers in float32: the mean over its pixels or units."""
+def losses(output: Tensor, target: Tensor, rule: Loss) -> Tensor:
+    """The loss of each example, N numbers in float32: the mean over its pixels or units, those of no class left out."""
     result = output.float()
-    match settings.loss:
-        case "cross-entropy":
-            each = functional.cross_entropy(result, target, reduction="none", label_smoothing=settings.smoothing)
-        case "mse":
+    match rule:
+        case CrossEntropy(smoothing=smoothing):
+            each = functional.cross_entropy(
+                result,
+                target,
+                reduction="none",
+                label_smoothing=smoothing,
+                ignore_index=VOID if target.dim() > 1 else -100,
+            )
+            if target.dim() > 1:
+                counted = (target != VOID).flatten(1).sum(1).clamp(min=1)
+                return each.flatten(1).sum(1) / counted
+        case SquaredError():
             each = functional.mse_loss(result, target.float(), reduction="none")
-        case "mae":
+        case AbsoluteError():
             each = functional.l1_loss(result, target.float(), reduction="none")
-        case "bce":
+        case BinaryCrossEntropy():
             each = functional.binary_cross_entropy(result.clamp(0, 1), target.float(), reduction="none")
+        case _:
+            raise TypeError(f"no loss for {rule!r}")
     return each.flatten(1).mean(1) if each.dim() > 1 else each
 
 
 def right(output: Tensor, target: Tensor, top: int = 1) -> Tensor:
     """How much of each example is right, N numbers from 0 to 1: whether the class is among the first, or of how many
-    pixels it is.
+    pixels that have one.
     """
     found = output.topk(min(top, output.shape[1]), dim=1).indices
     hit = (found == target.unsqueeze(1)).any(1).float()
-    return hit.flatten(1).mean(1) if hit.dim() > 1 else hit
+    if hit.dim() == 1:
+        return hit
+    counted = (target != VOID).flatten(1)
+    return (hit.flatten(1) * counted).sum(1) / counted.sum(1).clamp(min=1)
 
 
 def penalty(value: Tensor, rule: Penalty) -> Tensor:
-    """What a penalty adds for a batch, one number: Ng, Sparse autoencoder (CS294A), §3, for `kl`."""
+    """What a penalty adds for a batch, one number: Ng, Sparse autoencoder (CS294A, 2011), §3, for the divergence."""
     activity = value.float()
-    if rule.kind == "l1":
+    if isinstance(rule, L1):
         return rule.weight * activity.abs().mean()
     mean = activity.flatten(1).mean(0).clamp(TINY, 1 - TINY)
-    wanted = torch.full_like(mean, rule.mean)
+    wanted = torch.full_like(mean, rule.target)
     apart = wanted * (wanted / mean).log() + (1 - wanted) * ((1 - wanted) / (1 - mean)).log()
-    return rule.weight * apart.mean()
+    return rule.weight * apart.sum()

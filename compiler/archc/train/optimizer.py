@@ -7,19 +7,18 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from archc.train.settings import Optimizer
+from archc.recipe_settings import Adam, AdamW, Optimizer, Sgd
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], rule: Optimizer) -> torch.optim.Optimizer:
     """The optimizer of the parameters that are to be trained; one kernel for all of them where a GPU holds them."""
     own = [parameter for parameter in parameters if parameter.requires_grad]
     fused = bool(own) and own[0].device.type == "cuda"
-    match rule.name:
-        case "sgd":
-            return torch.optim.SGD(
-                own, rule.lr, rule.momentum, weight_decay=rule.decay, nesterov=rule.nesterov, fused=fused
-            )
-        case "adam":
-            return torch.optim.Adam(own, rule.lr, (rule.beta1, rule.beta2), weight_decay=rule.decay, fused=fused)
-        case "adamw":
-            return torch.optim.AdamW(own, rule.lr, (rule.beta1, rule.beta2), weight_decay=rule.decay, fused=fused)
+    match rule:
+        case Sgd(lr=lr, momentum=momentum, decay=decay, nesterov=nesterov):
+            return torch.optim.SGD(own, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=fused)
+        case AdamW(lr=lr, decay=decay, beta1=beta1, beta2=beta2):
+            return torch.optim.AdamW(own, lr, (beta1, beta2), weight_decay=decay, fused=fused)
+        case Adam(lr=lr, decay=decay, beta1=beta1, beta2=beta2):
+            return torch.optim.Adam(own, lr, (beta1, beta2), weight_decay=decay, fused=fused)
+    raise TypeError(f"no optimizer for {rule!r}")

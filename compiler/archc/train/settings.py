@@ -1,66 +1,45 @@
-"""How a network is trained, with every number decided: what the text says, what the command line says, and the rest.
-
-Defaults are those that train well without thought; each is a field's value, so this file is their list.
-"""
+"""How a network is trained, with everything decided: what the command says, else what the text says, else defaults."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
-Loss = Literal["cross-entropy", "mse", "mae", "bce"]
-OptimizerName = Literal["sgd", "adam", "adamw"]
-ScheduleName = Literal["constant", "step", "cosine", "linear", "plateau"]
+from archc.diagnostics import Diagnostic, Refusal
+from archc.ir import Graph, people
+from archc.ops import pointwise
+from archc.recipe import Training
+from archc.recipe_settings import (
+    Adam,
+    Batch,
+    ConstantRate,
+    CrossEntropy,
+    Epochs,
+    Loss,
+    Optimizer,
+    Penalty,
+    Schedule,
+    Seed,
+    SquaredError,
+    Target,
+)
+from archc.setting import Setting, written
+
 Precision = Literal["fp32", "bf16", "fp16"]
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """What keeps a layer's output sparse: its mean absolute value, or how far its mean is from a small number."""
-
-    kind: Literal["l1", "kl"]
-    layer: str
-    weight: float
-    mean: float = 0.05
-    """Wanted of each unit, for `kl`."""
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """What updates the parameters, in PyTorch's words."""
-
-    name: OptimizerName = "adam"
-    lr: float = 1e-3
-    momentum: float = 0.0
-    nesterov: bool = False
-    decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the learning rate changes from epoch to epoch, after `warmup` epochs in which it grows from nothing."""
-
-    name: ScheduleName = "constant"
-    warmup: int = 0
-    every: int = 30
-    factor: float = 0.1
-    patience: int = 5
 
 
 @dataclass(frozen=True)
 class Settings:
     """One training."""
 
-    loss: Loss = "cross-entropy"
-    smoothing: float = 0.0
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    batch: int
+    epochs: int
+    seed: int
     own_target: bool = False
     """Whether the network is to give back its input."""
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    schedule: Schedule = field(default_factory=Schedule)
-    batch: int = 32
-    epochs: int = 10
     clip: float = 0.0
     """The largest norm of all gradients together; 0 for any."""
     heads: tuple[float, ...] = ()
@@ -72,9 +51,93 @@ class Settings:
     """Of autocast; parameters are float32 always."""
     compiled: bool = False
     workers: int = 0
-    seed: int = 0
+    """Processes that load examples; 0 for none but this one."""
 
     @property
     def classifies(self) -> bool:
         """Whether what comes out are scores of classes, so that there is an accuracy."""
-        return self.loss == "cross-entropy" and not self.own_target
+        return isinstance(self.loss, CrossEntropy) and not self.own_target
+
+    def described(self) -> dict[str, Any]:
+        """What makes this training another one than those with other words here; loading and compiling do not."""
+        return {
+            "loss": written(self.loss),
+            "target": "input" if self.own_target else "labels",
+            "optimizer": written(self.optimizer),
+            "schedule": written(self.schedule),
+            "batch": self.batch,
+            "seed": self.seed,
+            "clip": self.clip,
+            "heads": list(self.heads),
+            "penalties": [written(rule) for rule in self.penalties],
+            "freeze": list(self.frozen),
+            "precision": self.precision,
+        }
+
+
+def overridden(recipe: Training | None, said: tuple[Setting, ...]) -> Training:
+    """A recipe in which what the command says stands in place of what the file says."""
+    training = recipe or Training()
+    for setting in said:
+        training = training.having(setting)
+    return training
+
+
+def decide(graph: Graph, recipe: Training, **more: Any) -> Settings:
+    """Everything that a training needs to know; `more` are the fields that are not in recipes.
+
+    Raises Refusal A0654 for a recipe that does not suit the network.
+    """
+    own_target = recipe.target == Target("input")
+    loss = recipe.loss or (CrossEntropy() if _ends_in_classes(graph) and not own_target else SquaredError())
+    settings = Settings(
+        loss=loss,
+        optimizer=recipe.optimizer or Adam(),
+        schedule=recipe.schedule or ConstantRate(),
+        batch=(recipe.batch or Batch(32)).size,
+        epochs=(recipe.epochs or Epochs(10)).count,
+        seed=(recipe.seed or Seed(0)).number,
+        own_target=own_target,
+        clip=recipe.clip.norm if recipe.clip else 0.0,
+        heads=_head_weights(graph, recipe),
+        penalties=recipe.penalties,
+    )
+    known = {entry.name for entry in fields(Settings)}
+    settings = replace(settings, **{name: value for name, value in more.items() if name in known})
+    _refuse(graph, settings)
+    return settings
+
+
+def _ends_in_classes(graph: Graph) -> bool:
+    makers = [node for node in graph.nodes if node.output is graph.output]
+    return any(isinstance(node.op, pointwise.SoftMax | pointwise.LogSoftMax) for node in makers)
+
+
+def _head_weights(graph: Graph, recipe: Training) -> tuple[float, ...]:
+    said = {head.name: head.weight for head in recipe.heads}
+    return tuple(said.get(head.name, head.weight) for head in graph.heads)
+
+
+def _refuse(graph: Graph, settings: Settings) -> None:
+    if not any(node.params for node in graph.trained):
+        raise _problem(f"`{graph.name}` has no parameters, so there is nothing to train", "add a layer with weights")
+    if settings.own_target and graph.output.shape != graph.input.shape:
+        sizes = f"the input is {people(graph.input.shape)} and the output {people(graph.output.shape)}"
+        raise _problem(f"the target is the input, but {sizes}", "train with `--target labels`")
+    if settings.own_target and graph.heads:
+        raise _problem("an autoencoder is trained on its input, and side heads have no target", "take the heads out")
+    if settings.epochs < 1:
+        raise _problem("no epoch is to be trained", "say `--epochs 1` or more")
+    for part in settings.frozen:
+        if not any(node.name == part or node.name.startswith(f"{part}.") for node in graph.trained):
+            raise _problem(f"there is no layer or group `{part}` to freeze", "`archc summary` lists them")
+    if all(_is_frozen(node.name, settings.frozen) for node in graph.trained if node.params):
+        raise _problem("everything is frozen, so there is nothing to train", "leave a layer out of `--freeze`")
+
+
+def _is_frozen(name: str, frozen: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in frozen)
+
+
+def _problem(message: str, help: str) -> Refusal:
+    return Refusal([Diagnostic("A0654", message, help=help)], status=2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, write_text
 from archc.ir import Graph
+from archc.recipe_settings import CosineRate, LinearRate
 from archc.train import logs, state
 from archc.train.batches import Batches, Prepared
 from archc.train.loop import Files, Loop, Progress, prepare
@@ -122,14 +123,13 @@ def train(order: Order, watcher: Watcher | None = None, place: Accelerator | Non
 
 
 def _about(order: Order) -> dict[str, Any]:
-    """Which training this is: a state of another one would not go on with it. More epochs are the same training."""
-    settings = asdict(order.settings)
-    for free in ("epochs", "workers", "compiled"):
-        # A schedule that ends with the last epoch is another one with more of them.
-        if free != "epochs" or order.settings.schedule.name in ("constant", "step", "plateau"):
-            settings.pop(free)
-    plain = json.loads(json.dumps(settings))
-    return {"network": order.graph.name, "data": order.source, "examples": len(order.train), **plain}
+    """Which training this is: a state of another one would not go on with it. More epochs are the same training,
+    unless the learning rate is to fall to nothing with the last.
+    """
+    settings = order.settings
+    found = {"network": order.graph.name, "data": order.source, "examples": len(order.train), **settings.described()}
+    ends = isinstance(settings.schedule, CosineRate | LinearRate)
+    return found | ({"epochs": settings.epochs} if ends else {})
 
 
 def _finished(order: Order, watch: Watcher, place: Accelerator, epoch: Epoch, now: State) -> None:
