@@ -32,7 +32,8 @@ def test_unknown_names(tmp_path: Path) -> None:
     refused = refusal(load_data, "digit")
     (finding,) = refused.diagnostics
     assert (refused.status, finding.code, finding.help) == (2, "A0631", "did you mean `digits`?")
-    assert code(load_data, str(tmp_path / "missing")) == "A0631"
+    for name in (str(tmp_path / "missing"), "", "\0", "a" * 5000):
+        assert code(load_data, name) == "A0631"
     (tmp_path / "cifar.tar.gz").touch()
     (finding,) = refusal(load_data, str(tmp_path / "cifar.tar.gz")).diagnostics
     assert (finding.code, finding.help) == ("A0631", "unpack it, and give the folder")
@@ -411,7 +412,7 @@ def test_mapped_classes() -> None:
     assert (both.classes, len(both.train), len(both.test)) == (("cat", "dog"), 10, 3)
     assert np.array_equal(both.train[3][0], noise((4, 5, 3), 3))
     assert code(from_mapped, pairs, classes=["cat"]) == "A0635"
-    assert code(from_mapped, Pairs()) == "A0632"
+    assert code(from_mapped, Pairs()) == code(from_mapped, pairs, Pairs()) == "A0632"
 
 
 def test_mapped_as_torchvision_has_it() -> None:

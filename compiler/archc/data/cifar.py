@@ -18,6 +18,7 @@ from archc.data.examples import Data, check_labels
 from archc.data.pickled import Array, read_pickle
 from archc.data.problems import DataProblem
 from archc.data.stored import Rows, StoredImages, block, content_of, stored_images
+from archc.files import read_source
 from archc.run.images import in_folder
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _names(path: Path, version: _Version) -> tuple[str, ...]:
     """The classes by name; by number where the file of names is missing or has another number of them."""
     found: list[Any] = []
     if path.is_file() and version.binary:
-        found = path.read_text(encoding="utf-8", errors="replace").split()
+        found = read_source(path).text.split()
     elif path.is_file():
         content = read_pickle(path)
         found = content.get("label_names" if version.classes == 10 else "fine_label_names", [])

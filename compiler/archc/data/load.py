@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from archc.data import cifar, digits, folders, idx, masks, numbers
@@ -56,12 +57,12 @@ def _load(text: str, seed: int) -> Data:
     if text in NAMES:
         return digits.read()
     folder = Path(text)
-    if folder.is_dir():
+    if os.path.isdir(text):  # which, unlike pathlib, takes any text
         found = _recognised(folder, seed) or next(
             (found for name in NESTED if (folder / name).is_dir() and (found := _recognised(folder / name, seed))), None
         )
         return found or _refuse(folder)
-    if folder.exists():
+    if os.path.exists(text):
         help = "unpack it, and give the folder" if folder.suffix in (".zip", ".gz", ".tar", ".tgz") else "give a folder"
         raise DataProblem("A0631", f"`{text}` is a file; data is a folder, or `{digits.NAME}`", help)
     help = did_you_mean(text, NAMES) or f"give a folder, or `{digits.NAME}`"

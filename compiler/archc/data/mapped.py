@@ -56,10 +56,11 @@ def from_mapped(
     as torchvision has it, or they are numbered. Labels are taken from `targets` or `labels` of the
     data set where it has them, else every item is read once. Raises DataProblem A0632, A0635, A0637.
     """
-    if not len(train):
+    datasets = [dataset for dataset in (train, test) if dataset is not None]
+    if not all(len(dataset) for dataset in datasets):
         raise DataProblem("A0632", "the data set holds no examples", "give one that does")
     kind = _kind(Mapped(train)[0][1])
-    lots = [Mapped(dataset, _labels(dataset) if kind == "classes" else None) for dataset in (train, test) if dataset]
+    lots = [Mapped(dataset, _labels(dataset) if kind == "classes" else None) for dataset in datasets]
     names = tuple(classes if classes is not None else getattr(train, "classes", ()))
     if lots[0].labels is not None:
         names = names or tuple(map(str, range(int(lots[0].labels.max()) + 1)))

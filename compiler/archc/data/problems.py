@@ -24,11 +24,11 @@ class DataProblem(Refusal):
         super().__init__((Diagnostic(code, message, help=help),), status=2)
 
 
-def named(names: Iterable[object], total: int | None = None) -> str:
+def named(names: Iterable[object]) -> str:
     """`a`, `b`, … : the first few of some names, for a message."""
     names = list(names)
     shown = ", ".join(f"`{name}`" for name in names[:MOST_NAMED])
-    return shown + (", …" if (total or len(names)) > MOST_NAMED else "")
+    return shown + (", …" if len(names) > MOST_NAMED else "")
 
 
 def counted(number: int, noun: str) -> str:
