@@ -106,7 +106,7 @@ def write_trained(graph: Graph, path: str | os.PathLike[str], tensors: Mapping[s
         stream.write(plan.header({"archc": origin[:100], "format": "pt"}))
         for entry in plan.entries:
             numbers = tensors[entry.name]
-            stream.write(memoryview(numbers.reshape(-1)).cast("B") if numbers.size else b"")
+            stream.write(numbers.tobytes())
     return plan
 
 

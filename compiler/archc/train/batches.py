@@ -49,7 +49,7 @@ class Batches:
         self.sampler = _Sampler()
         self.loader: DataLoader[tuple[Any, Any]] = DataLoader(
             cast("Dataset[tuple[Any, Any]]", examples),
-            batch_sampler=self.sampler,  # type: ignore[arg-type]
+            batch_sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pinned,

@@ -81,7 +81,7 @@ def tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), flush_secs=10)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), flush_secs=10)
 
 
 def note(writer: Any, epoch: Epoch, heads: Sequence[str]) -> None:

@@ -21,16 +21,12 @@ def losses(output: Tensor, target: Tensor, rule: Loss) -> Tensor:
     result = output.float()
     match rule:
         case CrossEntropy(smoothing=smoothing):
+            if target.dim() == 1:
+                return functional.cross_entropy(result, target, reduction="none", label_smoothing=smoothing)
             each = functional.cross_entropy(
-                result,
-                target,
-                reduction="none",
-                label_smoothing=smoothing,
-                ignore_index=VOID if target.dim() > 1 else -100,
+                result, target, reduction="none", label_smoothing=smoothing, ignore_index=VOID
             )
-            if target.dim() > 1:
-                counted = (target != VOID).flatten(1).sum(1).clamp(min=1)
-                return each.flatten(1).sum(1) / counted
+            return each.flatten(1).sum(1) / (target != VOID).flatten(1).sum(1).clamp(min=1)
         case SquaredError():
             each = functional.mse_loss(result, target.float(), reduction="none")
         case AbsoluteError():

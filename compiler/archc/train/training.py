@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, write_text
@@ -90,7 +90,9 @@ def train(order: Order, watcher: Watcher | None = None, place: Accelerator | Non
     model = trainee(order.graph, settings)
     if order.begin is not None:
         model.network.load_state_dict(order.begin)
-    model.to(where.device, memory_format=torch.channels_last if where.device.type == "cuda" else torch.preserve_format)
+    model.to(where.device)
+    if where.device.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model.parameters(), settings.optimizer)
     now = State()
     if files.last.exists() and not order.restart:
