@@ -73,7 +73,9 @@ class Entry:
     @property
     def pools(self) -> bool:
         """Whether it is a pooling layer, or one that makes maps larger."""
-        return self.scope is None and any(node.op.family == "pool" for node in self.nodes)
+        if self.scope is not None or any(isinstance(node.op, Merge) for node in self.nodes):
+            return False
+        return any(node.op.family == "pool" for node in self.nodes)
 
 
 def size(shape: Shape) -> Size:

@@ -62,7 +62,7 @@ def _body(table: Table) -> Iterator[str]:
 
 def _foot(table: Table) -> Iterator[str]:
     yield "<tfoot>"
-    if len(table.heads) == 1:
+    if table.numbers:
         values = "".join(f'<td class="number">{escaped(each.rounded[0])}</td>' for each in table.sums)
         yield f"<tr>{_stub(table.sum_stub('total'))}<td></td>{values}</tr>"
     else:

@@ -45,7 +45,7 @@ def latex(table: Table, brackets: bool = False) -> str:
         lines += [r"\midrule"] if at else []
         lines += _lines(table, row, brackets)
     lines.append(r"\midrule")
-    if wide == 1:
+    if table.numbers:
         lines.append([*table.sum_stub("total"), "", *(each.rounded[0] for each in table.sums)])
     else:
         lines += [[*table.sum_stub(escaped(each.label)), *each.values] for each in table.sums]

@@ -20,7 +20,7 @@ def markdown(table: Table) -> str:
     lines = [[*table.sum_stub(""), *(head.depth for head in table.heads), *blank]]
     for row in table.rows:
         lines += _lines(table, row)
-    if len(table.heads) == 1:
+    if table.numbers:
         lines.append([*table.sum_stub("total"), "", *(each.rounded[0] for each in table.sums)])
     else:
         lines += [[*table.sum_stub(each.label), *each.values] for each in table.sums]
