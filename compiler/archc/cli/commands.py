@@ -19,6 +19,8 @@ COMMANDS = {
     "explain": "the arithmetic behind every number, step by step",
     "diagram": "draw the network: graph, volumes, table or chart",
     "diff": "what differs between two networks, as text and as a picture",
+    "train": "train a network; go on where a training was stopped",
+    "look": "pictures of what was learnt: kernels, responses, reconstructions, curves",
     "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
     "run": "run a built network on images",
     "completion": "print a completion script for a shell",

@@ -7,6 +7,7 @@ trained network at once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +154,11 @@ def _publish(order: Order, best: Path, about: Mapping[str, Any], weights: Path) 
     numbers = {name: tensor.numpy() for name, tensor in tensors.items()}
     epoch = found.history[-1]
     write_trained(order.graph, weights, numbers, f"trained epoch={epoch.number} data={order.source}")
+
+
+def is_first() -> bool:
+    """Whether this is the one process that writes, of those that a launcher has started."""
+    return int(os.environ.get("RANK", "0") or 0) == 0
 
 
 def refuse_foreign_weights(weights: Path, folder: Path) -> None:
