@@ -133,9 +133,7 @@ def _boxes(volumes: tuple[Placed, ...], plan: Plan, theme: Theme, *, kernels: bo
 
 
 def _slug(station: Station) -> str:
-    name = station.label or (station.nodes[-1] if station.lead is None and station.nodes else station.lead)
-    text = name if isinstance(name, str) else name.name if name else station.kind
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or station.kind
+    return re.sub(r"[^a-z0-9]+", "-", station.name.lower()).strip("-")[:60] or station.kind
 
 
 def _unused(name: str, used: set[str]) -> str:
@@ -148,7 +146,8 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def _tooltip(station: Station, run: Run) -> str:
-    lines = [f"{station.label or station.word}: {people(station.shape)}"]
+    what = clean(station.call or station.word, 120)
+    lines = [" · ".join(dict.fromkeys((clean(station.name, 120), what, people(station.shape))))]
     lines += [told(station.nodes)] if station.nodes else []
     if len(run.stations) > len(run.drawn):
         lines.append(f"one of {len(run.stations)}, of which {len(run.drawn)} are drawn")
