@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archc.cli.commands import Parser, add_spec, load_each, whole_number
-from archc.diagnostics import Diagnostic, Refusal, did_you_mean
+from archc.cli.commands import Parser, add_spec, load_each
+from archc.cli.pages import USUAL, add_page, known, no_picture
+from archc.diagnostics import Diagnostic, Refusal
 
 if TYPE_CHECKING:
     from archc.diagram.views import Look, View
@@ -18,12 +18,9 @@ if TYPE_CHECKING:
     from archc.network import Network
 
 VIEW_NAMES = ("graph", "volumes", "table", "chart")
-THEMES = ("light", "dark", "print")
 SCALES = ("sqrt", "log", "linear")
 """Written here so that help and completion need load no view; a test holds them against those."""
 SUFFIXES = ("svg", "png", "pdf", "dot", "md", "tex", "html")
-LEAST, MOST = 200, 8192
-"""Pixels of a side of a page."""
 LEGIBLE = 14
 """Pixels of the smallest words that can be read from a seat in the middle, on a page of 1920×1080."""
 
@@ -41,7 +38,7 @@ def parser() -> Parser:
     )
     add_spec(made, several=True)
     made.add_argument(
-        "--view", choices=VIEW_NAMES, type=_known(VIEW_NAMES, "view"), default="graph", help="what is drawn"
+        "--view", choices=VIEW_NAMES, type=known(VIEW_NAMES, "view"), default="graph", help="what is drawn"
     )
     made.add_argument(
         "-o",
@@ -49,49 +46,13 @@ def parser() -> Parser:
         metavar="FILE",
         help="ends in .svg, .png or .pdf; a graph also in .dot, a table in .md, .tex or .html; `-` prints the text",
     )
+    add_page(made)
     made.add_argument(
-        "--depth",
-        metavar="N",
-        type=_depth,
-        help="draw what stands in N - 1 other groups or blocks as one; as deep as a slide can show unless said",
-    )
-    made.add_argument("--theme", choices=THEMES, type=_known(THEMES, "theme"), default="light", help="the colours")
-    made.add_argument(
-        "--size", metavar="WxH", type=_size, default=(1920, 1080), help="pixels of the page (1920x1080, a slide)"
-    )
-    made.add_argument(
-        "--scale", choices=SCALES, type=_known(SCALES, "scale"), help="how sides become lengths in volumes (sqrt)"
+        "--scale", choices=SCALES, type=known(SCALES, "scale"), help="how sides become lengths in volumes (sqrt)"
     )
     made.add_argument("--kernels", action="store_true", help="the first layer's kernel on the input, in volumes")
     made.add_argument("--brackets", action="store_true", help="blocks in brackets, as in ResNet's table, in .tex")
     return made
-
-
-def _known(names: Sequence[str], what: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text in names:
-            return text
-        hint = did_you_mean(text, names) or f"choose from {', '.join(names)}"
-        raise argparse.ArgumentTypeError(f"there is no {what} `{text}`; {hint}")
-
-    return check
-
-
-def _depth(text: str) -> int:
-    depth = whole_number(text)
-    if depth < 1:
-        raise argparse.ArgumentTypeError("depth 1 is the top, where every group and block is one box")
-    return depth
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", text.strip().lower())
-    if found is None:
-        raise argparse.ArgumentTypeError(f"`{text}` is no size of a page, as in `1920x1080`")
-    wide, high = int(found[1]), int(found[2])
-    if not all(LEAST <= side <= MOST for side in (wide, high)):
-        raise argparse.ArgumentTypeError(f"a side of a page has {LEAST} to {MOST} pixels, so `{text}` is none")
-    return wide, high
 
 
 def run(options: argparse.Namespace) -> int:
@@ -148,13 +109,11 @@ def _suffix(options: argparse.Namespace, view: View) -> str:
     suffix = Path(options.output).suffix[1:].lower()
     if suffix in view.suffixes:
         return suffix
-    ends = ", ".join("." + known for known in view.suffixes)
-    if suffix in SUFFIXES:
-        message, hint = f"the view `{options.view}` is no `.{suffix}`", f"its files end in {ends}"
-    else:
-        message = f"`{options.output}` says no kind of picture"
-        hint = did_you_mean(suffix, view.suffixes) or f"end the name in {ends}"
-    raise Refusal([Diagnostic("A0617", message, help=hint)], status=2)
+    if suffix not in SUFFIXES:
+        raise no_picture(options.output, suffix, view.suffixes)
+    message = f"the view `{options.view}` is no `.{suffix}`"
+    ends = ", ".join("." + each for each in view.suffixes)
+    raise Refusal([Diagnostic("A0617", message, help=f"its files end in {ends}")], status=2)
 
 
 def _refuse_idle(options: argparse.Namespace, view: View, suffix: str) -> None:
@@ -168,7 +127,7 @@ def _refuse_idle(options: argparse.Namespace, view: View, suffix: str) -> None:
     if options.brackets and suffix != "tex":
         raise _idle("`--brackets` says nothing of this file", "it is for LaTeX: `-o table.tex`")
     if suffix in view.texts:
-        for name, usual in (("theme", "light"), ("size", (1920, 1080))):
+        for name, usual in (("theme", "light"), ("size", USUAL)):
             if getattr(options, name) != usual:
                 raise _idle(f"`--{name}` says nothing of `.{suffix}`", "it is for pictures: .svg, .png and .pdf")
 

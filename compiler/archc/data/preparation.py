@@ -85,7 +85,9 @@ class Preparation:
         channels, height, width = picture = self.picture
         planes = see(gray_or_rgb(image, channels), view, height, width)
         mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (self.mean, self.std))
-        values = np.ascontiguousarray(np.broadcast_to((planes - mean) / std, picture)).reshape(self.shape)
+        values = np.empty(picture, np.float32)
+        np.divide(planes - mean, std, out=values)  # which repeats a gray plane
+        values = values.reshape(self.shape)
         if self.target == "input":
             return values, values.copy()
         if isinstance(target, np.ndarray) and target.ndim == 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from archc.diagram.markup import clean
 from archc.ir import Graph, Node, Scope, Value
@@ -33,6 +33,12 @@ class Ways:
             for path in prefixes(node.scope):
                 self.nodes.setdefault(path, []).append(node)
         self._ends = _ends(graph)
+        self._optional = {
+            (block.name.text, parameter.name.text)
+            for block in graph.blocks
+            for parameter in block.parameters
+            if parameter.default is not None
+        }
 
     def source(self, value: Value) -> Value:
         """The value itself, or what an `identity` was given."""
@@ -53,6 +59,15 @@ class Ways:
         if node.op.family == "activation":
             return not node.implied and id(node) in self._ends
         return node.op.family != "norm"
+
+    def call(self, scope: Scope) -> str:
+        """How a block was called: `inception(64, 96, 128, 16, 32, 32)`, what has a default by name: `unit(64, s=2)`."""
+        texts = [
+            f"{name}={value}" if (scope.block, name) in self._optional else value
+            for name, value in given(scope).items()
+        ]
+        name = scope.block or scope.path.rpartition(".")[2]
+        return clean(f"{name}({', '.join(texts)})" if texts else name, LONGEST)
 
     def body(self, scope: Scope) -> tuple[str, ...]:
         """The layers of a block's main path, in the order of execution; none where it is more than one path.
@@ -75,7 +90,7 @@ class Ways:
             if inner is not None:
                 if self.source(inner.output or node.output) is not value or inner.input is None:
                     return ()
-                lines += reversed(self.body(inner) or (call(inner),))
+                lines += reversed(self.body(inner) or (self.call(inner),))
                 seen.update(id(each) for each in self.nodes[inner.path])
                 value = self.source(inner.input)
                 continue
@@ -168,19 +183,6 @@ def strides(lines: Iterable[str]) -> str:
 def given(scope: Scope) -> dict[str, str]:
     """The arguments of a block that its call says."""
     return {argument.name: _value(argument.text) for argument in scope.arguments if argument.written is not None}
-
-
-def call(scope: Scope, without: Sequence[str] = ()) -> str:
-    """How a block was called: `inception(64, 96, 128, 16, 32, 32)`, perhaps without some arguments."""
-    texts, in_order = [], True
-    for argument in scope.arguments:
-        if argument.written is None or argument.name in without:
-            in_order = False
-            continue
-        text = _value(argument.text)
-        texts.append(text if in_order else f"{argument.name}={text}")
-    name = scope.block or scope.path.rpartition(".")[2]
-    return clean(f"{name}({', '.join(texts)})" if texts else name, LONGEST)
 
 
 def _value(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from archc.cost.analyse import analyse
 from archc.cost.outline import Outline
 from archc.diagram.markup import clean
-from archc.diagram.table_blocks import Ways, call, layer, prefixes
+from archc.diagram.table_blocks import Ways, layer, prefixes
 from archc.ir import Graph, Node, Scope, Shape, Value
 from archc.ops.conv import Deconv
 from archc.ops.merge import Merge
@@ -184,7 +184,7 @@ class _Reader:
     def _instance(self, scope: Scope, nodes: tuple[Node, ...]) -> Entry:
         body = self.bodies[scope.path]
         self.above = scope.output or nodes[-1].output
-        text = body[0] if len(body) == 1 else call(scope)
+        text = body[0] if len(body) == 1 else self.ways.call(scope)
         around, _, name = scope.path.rpartition(".")
         # Blocks that are named by counting, `denselayer1` and `denselayer2`, are no parts of their own.
         label = self._label(around if name[-1:].isdecimal() else scope.path)

@@ -102,7 +102,9 @@ class Layout:
     @property
     def sums(self) -> int:
         """How many rows of sums there are."""
-        return 1 if len(self.table.heads) == 1 else len(self.table.sums)
+        if len(self.table.heads) == 1:
+            return 1 if self.table.numbers else 0
+        return len(self.table.sums)
 
     @property
     def head_height(self) -> float:
@@ -133,6 +135,7 @@ class Layout:
 
     def _sum_labels(self) -> list[Words]:
         labels = ["total"] if len(self.table.heads) == 1 else [each.label for each in self.table.sums]
+        labels = labels[: self.sums]
         return [(label, TEXT, False, "") for label in labels]
 
     def _widest(self, lines: Sequence[Words]) -> float:

@@ -52,6 +52,8 @@ class Row:
     """The output that all columns agree on."""
     note: str = ""
     """What the pieces of all cells have to say, if they say the same."""
+    continues: bool = False
+    """Whether it goes on with the cells of the row above."""
     numbers: tuple[str, ...] = ()
     """Parameters and multiply-accumulates; in a table of one network only."""
 

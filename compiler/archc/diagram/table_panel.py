@@ -111,7 +111,7 @@ class Panel:
         stubs = len(table.stubs)
         if row.kind == "pool":
             yield Rect(self.left, top, self.layout.panel_width(self.spread), height, self.tint)
-        elif at != self.rows.start and table.rows[at - 1].kind != "pool":
+        elif at != self.rows.start and table.rows[at - 1].kind != "pool" and not row.continues:
             yield self._rule(top, HAIR)
         centred = any(piece.bracketed for cell in row.cells for piece in cell.pieces)
         inner = height - 2 * PAD - self.spread.high

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from archc.diagram.table_blocks import bare, call, given, strides
+from archc.diagram.table_blocks import bare, given, strides
 from archc.diagram.table_column import Band
 from archc.diagram.table_entries import Entry
 from archc.diagram.table_model import Piece
@@ -29,7 +29,7 @@ def pieces_of(band: Band, whole: frozenset[str]) -> Iterator[Piece]:
         else:
             more = _more(run[0], entry) if len(run) > 1 else {}
             said = ", ".join(f"{name}={value}" for name, value in more.items())
-            yield Piece((call(entry.scope),), len(run), f"first: {said}" if said else "")
+            yield Piece((entry.text,), len(run), f"first: {said}" if said else "")
 
 
 def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

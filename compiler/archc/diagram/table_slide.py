@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from math import ceil
@@ -11,14 +11,16 @@ from archc.diagram.font import width
 from archc.diagram.limits import DiagramLimit
 from archc.diagram.picture import Picture
 from archc.diagram.slide import Entry, Heading, page, room
-from archc.diagram.table_layout import PANEL_GAP, TEXT, Layout, Spread
-from archc.diagram.table_model import Cell, Sum, Table
+from archc.diagram.table_layout import PANEL_GAP, SMALL, TEXT, Layout, Spread
+from archc.diagram.table_model import Cell, Row, Sum, Table
 from archc.diagram.table_panel import Panel
 from archc.diagram.theme import Theme
 
 LEGIBLE, FLOOR = 20.0, 14.0
 """How large words should be on a slide, and how large they have to be."""
 MOST_PANELS = 8
+HIGH = 12
+"""Lines that are kept together."""
 TINT = 0.3
 """How much of the colour of pooling layers their rows have."""
 LARGEST = 1.45
@@ -37,7 +39,7 @@ def draw(table: Table, theme: Theme, size: tuple[int, int]) -> Picture:
         legend.insert(0, replace(theme.paints["pool"], fill=tint))
     heading = Heading(table.title, table.totals, tuple(legend))
     space = room(heading, theme, size)
-    layout, panels = _arranged(table, theme, space)
+    layout, panels = _arranged(replace(table, rows=tuple(_cut(table.rows))), theme, space)
     spread = _spread(layout, panels, space)
     step = layout.panel_width(spread) + PANEL_GAP
     marks = [
@@ -62,16 +64,39 @@ def _arranged(table: Table, theme: Theme, space: tuple[float, float]) -> tuple[L
             best, found, largest = layout, panels, scale
         if scale * TEXT >= LEGIBLE:
             break
-    if largest * TEXT < FLOOR:
+    if largest * SMALL < FLOOR:
         lines = sum(len(cell.pieces) for row in table.rows for cell in row.cells)
-        raise DiagramLimit("lines on one slide", lines, round(lines * (largest * TEXT / FLOOR) ** 2))
+        most = round(lines * (largest * SMALL / FLOOR) ** 2)
+        help = "take fewer columns, or write the table as Markdown, LaTeX or HTML"
+        raise DiagramLimit("lines", lines, most, help)
     return best, found
 
 
+def _cut(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows, high ones in several, since a panel ends between two rows."""
+    for row in rows:
+        high = max(len(cell.pieces) for cell in row.cells)
+        if high <= HIGH:
+            yield row
+            continue
+        for at in range(0, high, HIGH):
+            cells = tuple(
+                replace(cell, pieces=cell.pieces[at : at + HIGH], size=cell.size if at + HIGH >= high else "")
+                for cell in row.cells
+            )
+            if at:
+                blank = ("",) * len(row.numbers)
+                yield replace(row, cells=cells, numbers=blank, continues=True, label="", size="", note="")
+            else:
+                yield replace(row, cells=cells)
+
+
 def _broken(table: Table, long: float) -> Table:
-    """The table with long lines in several, and short names for its sums."""
+    """The table with long lines in several and short names for its sums; without the numbers of each row."""
     if long == LONG[0]:
         return table
+    if table.numbers:
+        table = replace(table, rows=tuple(replace(row, numbers=()) for row in table.rows))
     rows = tuple(replace(row, cells=tuple(_narrow(cell, long) for cell in row.cells)) for row in table.rows)
     sums = tuple(Sum(each.label.partition(" (")[0], each.rounded, each.rounded) for each in table.sums)
     return replace(table, rows=rows, sums=sums)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from archc.diagram.picture import FORMATS, Picture
 from archc.diagram.slide import PAGE
 from archc.diagram.theme import THEMES
 from archc.ir import Graph
+
+ScaleName = Literal["sqrt", "log", "linear"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ VIEWS = {
     "table": View("the papers' configuration table", ("md", "tex", "html"), ("brackets",), several=True),
     "chart": View("parameters, operations and memory of each layer", options=("depth",)),
 }
-SCALES = ("sqrt", "log", "linear")
+SCALES: tuple[ScaleName, ...] = ("sqrt", "log", "linear")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Look:
     theme: str = "light"
     size: tuple[int, int] = PAGE
     depth: int | None = None
-    scale: str = "sqrt"
+    scale: ScaleName = "sqrt"
     kernels: bool = False
     brackets: bool = False
 
