@@ -87,6 +87,8 @@ def _figure(plan: Plan, theme: Theme, within: tuple[float, float], *, kernels: b
     for tiers, letters in LETTERINGS:
         blocks = captions(plan.runs, letters)
         wides = [block.wide for block in blocks]
+        if sum(wides) > tiers * wide:
+            continue
         below = min(tiers, len(blocks)) * (max(block.high for block in blocks) + 16) + BELOW
         spots: tuple[Spot, ...] | None = None
         tops: list[float] = []
