@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from math import inf
 from typing import Any
 
@@ -18,7 +18,7 @@ from archc.format import format_file
 from archc.ir import Graph, OpError
 from archc.parse import parse
 from archc.read_recipe import read_setting
-from archc.recipe import Training, words
+from archc.recipe import DEFAULTS, Training, words
 from archc.recipe_settings import (
     L1,
     AbsoluteError,
@@ -242,6 +242,37 @@ def test_mistakes_have_a_remedy(word: str, help: str) -> None:
     (problem,) = refused.value.diagnostics
     assert help in problem.help
 
+
+def test_labels_in_lines_that_cannot_be_read_are_not_missed() -> None:
+    assert codes("input 8\ncode: relu !\nFC-3\ntrain { l1 @code 1 }") == ["A0103"]
+    assert codes("input 8\ncode: relu\nFC-3\ntrain {\n  batch !\n  l1 @code 1\n}") == ["A0103"]
+
+
+def test_many_settings_are_read_at_once() -> None:
+    """Ten thousand labels in a quarter of a megabyte: nothing looks each of them up in all others."""
+    layers = "".join(f"a{n}: relu\n" for n in range(8000))
+    penalties = "".join(f"l1 @a{n} 1\n" for n in range(8000))
+    training = compiled(f"input 8\n{layers}train {{\n{penalties}}}\n").training
+    assert training is not None
+    assert len(training.penalties) == 8000
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    plain = Training().completed(classifies=True)
+    assert plain == replace(DEFAULTS, loss=CrossEntropy())
+    assert Training().completed(classifies=False).loss == SquaredError()
+    assert Training(target=Target("input")).completed(classifies=True).loss == SquaredError()
+    said = Training(loss=AbsoluteError(), batch=Batch(1), epochs=Epochs(0), seed=Seed(5), clip=Clip(2.0))
+    assert said.completed(classifies=True) == replace(
+        plain, **vars(said) | {key: getattr(plain, key) for key in UNSAID}
+    )
+    for setting in DEFAULTS.settings():
+        cls = words()[setting.word]
+        default = written(setting).partition(" ")[2]
+        assert f"{default} unless said" in (cls.__doc__ or "").replace("`", "").replace(", unless", " unless")
+
+
+UNSAID = ("target", "optimizer", "schedule")
 
 # How it is written.
 
