@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from math import inf
 from typing import Any
 
@@ -18,7 +18,7 @@ from archc.format import format_file
 from archc.ir import Graph, OpError
 from archc.parse import parse
 from archc.read_recipe import read_setting
-from archc.recipe import Training, words
+from archc.recipe import DEFAULTS, Training, words
 from archc.recipe_settings import (
     L1,
     AbsoluteError,
@@ -226,6 +226,14 @@ def test_mistakes_of_recipe_and_layers_are_told_together() -> None:
         ("learning_rate 3", "settings are loss, target,"),
         ("adam", "write `optimizer adam`"),
         ("momentum 0.9", "it is a value of `optimizer`"),
+        ("loss cross entropy", "did you mean `cross-entropy`?"),
+        ("loss NLL", "did you mean `nll`?"),
+        ("optimizer SGD lr=3", "did you mean `sgd`?"),
+        ("Batch 3", "did you mean `batch`?"),
+        ("batch 32 | 64", "a parameter with a value for each"),
+        ("batch (3*4)", "the name of a `param`"),
+        ("batch: 3", "as in `batch 32`"),
+        ("mean 0.5,0.5,0.5", "blanks part values"),
         ("loss cross_entropy", "did you mean `cross-entropy`?"),
         ("optimizer adam momentum=1", "`optimizer sgd` has one"),
         ("optimizer adam bta1=0.5", "did you mean `beta1`?"),
@@ -241,6 +249,48 @@ def test_mistakes_have_a_remedy(word: str, help: str) -> None:
         recipe(word)
     (problem,) = refused.value.diagnostics
     assert help in problem.help
+
+
+def test_labels_in_lines_that_cannot_be_read_are_not_missed() -> None:
+    assert codes("input 8\ncode: relu !\nFC-3\ntrain { l1 @code 1 }") == ["A0103"]
+    assert codes("input 8\ncode: relu\nFC-3\ntrain {\n  batch !\n  l1 @code 1\n}") == ["A0103"]
+
+
+def test_reading_goes_on_after_a_faulty_line() -> None:
+    for text in (
+        "train { loss !\n  batch 3\n  optimizer adam\n}",
+        "train { loss ! }",
+        "train {\n  loss !\n  batch 3\n}",
+        "train {\n  batch 3\n  loss ! }",
+        "train { loss mse, batch 3 }",
+    ):
+        assert codes(f"input 8\n{text}\nFC-3") == ["A0103"], text
+        assert codes(f"input 8\n{text}\ncnv-3\nFC-3") == ["A0103", "A0201"], text
+    assert codes("input 8\ntrain {\n  los mse\n  loss !\n  batch 0\n}\nFC-3") == ["A0219", "A0103", "A0207"]
+
+
+def test_many_settings_are_read_at_once() -> None:
+    """Ten thousand labels in a quarter of a megabyte: nothing looks each of them up in all others."""
+    layers = "".join(f"a{n}: relu\n" for n in range(8000))
+    penalties = "".join(f"l1 @a{n} 1\n" for n in range(8000))
+    training = compiled(f"input 8\n{layers}train {{\n{penalties}}}\n").training
+    assert training is not None
+    assert len(training.penalties) == 8000
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    plain = Training().completed(classifies=True)
+    assert plain == replace(DEFAULTS, loss=CrossEntropy())
+    assert Training().completed(classifies=False).loss == SquaredError()
+    assert Training(target=Target("input")).completed(classifies=True).loss == SquaredError()
+    said = Training(loss=AbsoluteError(), batch=Batch(1), epochs=Epochs(0), seed=Seed(5), clip=Clip(2.0))
+    assert said.completed(classifies=True) == replace(
+        said, target=plain.target, optimizer=plain.optimizer, schedule=plain.schedule
+    )
+    for setting in DEFAULTS.settings():
+        cls = words()[setting.word]
+        default = written(setting).partition(" ")[2]
+        assert f"{default} unless said" in (cls.__doc__ or "").replace("`", "").replace(", unless", " unless")
 
 
 # How it is written.

@@ -73,7 +73,7 @@ def _with_recipe(
     graph: Graph, recipe: tuple[Said, ...] | None, ends: Mapping[str, Value], complaints: Complaints
 ) -> Graph:
     """The graph with its recipe, if both are right so far."""
-    if recipe is None or any(problem.severity == "error" for problem in complaints.found):
+    if recipe is None or complaints.file.broken or any(problem.severity == "error" for problem in complaints.found):
         return graph
     from archc.fit_recipe import fit_recipe
 

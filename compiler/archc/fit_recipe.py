@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from archc.complaints import Complaints
 from archc.diagnostics import did_you_mean
@@ -19,12 +20,14 @@ _SHARES = ("sigmoid", "hardsigmoid", "soft-max")
 
 def fit_recipe(said: Iterable[Said], graph: Graph, ends: Mapping[str, Value], complaints: Complaints) -> Training:
     """The recipe of a network; `ends` are the values that labels mean."""
-    training = Training()
+    nodes = {node.name: node for node in graph.nodes}
+    held: dict[str, Any] = {}
     for setting, line in said:
         match setting:
             case L1() | KullbackLeibler():
-                node = _labelled(setting.label, graph, ends)
-                if node is None:
+                value = ends.get(setting.label)
+                node = nodes.get(value.name) if value is not None else None
+                if node is None or node.output is not value:
                     message, remedy = _unknown_label(setting.label, graph, ends)
                     complaints.say("A0208", message, line.values[0], remedy)
                     continue
@@ -48,18 +51,17 @@ def fit_recipe(said: Iterable[Said], graph: Graph, ends: Mapping[str, Value], co
                 message = f"images of {side} pixels are smaller than the input of {people(graph.input.shape)}"
                 remedy = f"write `resize {max(graph.input.shape[1:])}` or more"
                 complaints.say("A0313", message, line, remedy)
-        training = training.having(setting)
+        if setting.into:
+            held.setdefault(setting.into, []).append(setting)
+        else:
+            held[setting.word] = setting
+    held |= {name: tuple(each) for name, each in held.items() if isinstance(each, list)}
+    training = Training(**held)
     if training.target == Target("input") and isinstance(training.loss, CrossEntropy):
         line = next(line for setting, line in said if isinstance(setting, CrossEntropy))
         message = "cross-entropy compares with labels, and the target is the input"
         complaints.say("A0306", message, line, "write `loss mse` or `loss bce`, or delete the line of the target")
     return training
-
-
-def _labelled(label: str, graph: Graph, ends: Mapping[str, Value]) -> Node | None:
-    """The layer of the main path whose output a label means; None if there is none."""
-    value = ends.get(label)
-    return next((node for node in graph.nodes if node.output is value), None)
 
 
 def _unknown_label(label: str, graph: Graph, ends: Mapping[str, Value]) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING
 from math import isfinite
 from typing import Any, NamedTuple
@@ -103,7 +103,7 @@ def _read_line(line: Line, scope: Scope) -> Setting:
 def _unknown_setting(line: Line) -> _Fault:
     """No such word; perhaps it is a kind or an option of one."""
     word = line.word.text
-    remedy = did_you_mean(word, words())
+    remedy = _meant(word, words())
     for name, cls in words().items():
         if word in kinds(cls):
             remedy = f"write `{name} {word}`"
@@ -121,10 +121,18 @@ def _kind(cls: type[Setting], line: Line, values: list[Word | Option | Fetch]) -
         remedy = f"write it first, as in `{cls.word} {next(iter(known))}`; there are {', '.join(known)}"
         raise _Fault("A0204", f"`{cls.word}` does not say of which kind it is", remedy, line)
     if first.text not in known:
-        remedy = f"{did_you_mean(first.text, known)} there are {', '.join(known)}".strip()
+        second = values[1] if len(values) > 1 else first
+        joined = f"{first.text}-{second.text}" if isinstance(second, Word) else ""
+        remedy = _meant(first.text, known) or _meant(joined, known) or f"there are {', '.join(known)}"
         raise _Fault("A0220", f"there is no {cls.word} `{first.text[:40]}`", remedy, first)
     del values[0]
     return known[first.text]
+
+
+def _meant(written: str, known: Collection[str]) -> str:
+    """`did you mean …?` where one of the known words is near or the same in small letters; or nothing."""
+    small = written.lower()
+    return f"did you mean `{small}`?" if small in known else did_you_mean(written, known)
 
 
 def _given(cls: type[Setting], values: list[Word | Option | Fetch]) -> Iterator[tuple[str, list[Any]]]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from archc.recipe_settings import (
+    Adam,
     Augment,
     Batch,
     Clip,
+    ConstantRate,
+    CrossEntropy,
     Epochs,
     HeadWeight,
     Loss,
@@ -18,6 +21,7 @@ from archc.recipe_settings import (
     Resize,
     Schedule,
     Seed,
+    SquaredError,
     Std,
     Target,
 )
@@ -56,10 +60,28 @@ class Training:
             changed = {setting.into: (*others, setting)}
         return replace(self, **changed)
 
+    def completed(self, *, classifies: bool) -> Training:
+        """The recipe with every default; `classifies` says that the network ends in soft-max."""
+        compares = classifies and self.target != Target("input")
+        defaults = replace(DEFAULTS, loss=CrossEntropy() if compares else SquaredError())
+        unsaid = (entry.name for entry in fields(self) if not getattr(self, entry.name))
+        return replace(self, **{name: getattr(defaults, name) for name in unsaid})
+
     def text(self) -> str:
         """The recipe as it is written in a file."""
         lines = "".join(f"  {written(setting)}\n" for setting in self.settings())
         return f"train {{\n{lines}}}\n"
+
+
+DEFAULTS = Training(
+    target=Target("labels"),
+    optimizer=Adam(),
+    schedule=ConstantRate(),
+    batch=Batch(32),
+    epochs=Epochs(10),
+    seed=Seed(0),
+)
+"""What holds where a recipe says nothing; its loss depends on the network."""
 
 
 def words() -> dict[str, type[Setting]]:

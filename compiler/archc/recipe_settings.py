@@ -23,7 +23,7 @@ class CrossEntropy(Loss):
 
 
 class SquaredError(Loss):
-    """The mean squared error. The default of all other networks."""
+    """The mean squared error. The default of all other networks, and where the target is the input."""
 
     kind = "mse"
 
@@ -41,7 +41,7 @@ class BinaryCrossEntropy(Loss):
 
 
 class Target(Setting):
-    """What the output is compared with: `labels`, or for an autoencoder the `input` itself, before noise and masks."""
+    """What the output is compared with: `labels`, unless said; for autoencoders the `input`, before noise and mask."""
 
     word = "target"
     what: Literal["labels", "input"] = choice("labels", "input")
@@ -51,7 +51,7 @@ class Target(Setting):
 
 
 class Optimizer(Setting):
-    """How the weights are changed."""
+    """How the weights are changed; `adam` unless said."""
 
     word = "optimizer"
     lr: float = real(1e-3, above=True, doc="the learning rate, to begin with")
@@ -93,7 +93,7 @@ class AdamW(Adaptive):
 
 
 class Schedule(Setting):
-    """How the learning rate changes from epoch to epoch; constant unless said."""
+    """How the learning rate changes from epoch to epoch; `constant` unless said."""
 
     word = "schedule"
     warmup: int = whole(0, most=10**6, doc="epochs in which it first grows from near 0 in a line")

@@ -314,7 +314,14 @@ def _within_recipe(source: Source, text: str, at: int) -> Diagnostic | None:
         return None
     span = Span(source, at, at + len(piece))
     if piece == ",":
-        message, remedy = "a comma has no meaning in a recipe", "begin a new line for each setting, or write `;`"
+        message, remedy = "a comma has no meaning in a recipe", "blanks part values, and lines or `;` settings"
+    elif piece == "|":
+        message = "a recipe is for all columns of a table"
+        remedy = "a parameter with a value for each makes them differ: `param rate = 0.1 | 0.2`, then `lr=rate`"
+    elif piece[0] == "(":
+        message, remedy = "a recipe has no arithmetic", "write the number, or the name of a `param`"
+    elif re.fullmatch(r"[\w-]*:", piece):
+        message, remedy = "no colon follows the word of a setting", "write it as in `batch 32`"
     elif piece[0] == "=" and re.search(r"[\r\n;{][ \t]*[\w-]+[ \t]*$", text[max(0, at - _NEAR) : at]):
         message, remedy = "no `=` follows the word of a setting", "write it as in `batch 32`"
     elif piece[0] == "=":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from archc.diagram.volume_runs import Run
@@ -24,7 +24,7 @@ TALLEST = 0.36
 CLEAR = 8.0
 HOP = 26.0
 """The height of a skip from one volume to the next."""
-STEPS = 24
+STEPS = 16
 EVEN, MOST_WANTED = 0.5, 3.0
 """What part of the room between runs is the same for all, and how much of a caption's width is ever asked for."""
 
@@ -115,22 +115,20 @@ class Plan:
 
     def _apart(self, volumes: list[Placed], gaps: Sequence[float]) -> tuple[Placed, ...]:
         held = {nearest(volumes, at).at for arc in self.row.arcs for at in (arc.start, arc.end)}
-        found = [volumes[0]]
-        risen: list[Placed] = []
-        """Volumes from whose tops a skip goes straight up, and stays clear of larger ones that follow."""
-        for volume in volumes[1:]:
-            before = found[-1]
-            end = before.left + before.depth
-            between = WITHIN if volume.run == before.run else gaps[volume.run]
-            left = end + between + abs(volume.back - before.back)
-            if before.at in held or hop(before, volume):
-                risen.append(before)
-            left = max([left, *(each.peak + CLEAR + volume.back for each in risen if each.back < volume.back)])
-            if len(found) == 1:
-                left += self.entrance
-            found.append(Placed(volume.at, volume.run, volume.station, volume.solids, left))
-        start = min(volume.front[0] for volume in found)
-        return tuple(Placed(each.at, each.run, each.station, each.solids, each.left - start) for each in found)
+        backs, depths = [volume.back for volume in volumes], [volume.depth for volume in volumes]
+        lefts = [0.0]
+        risen: dict[float, float] = {}
+        """By how far they go back: where skips go straight up, which stay clear of larger volumes that follow."""
+        for before, (one, two) in enumerate(pairwise(volumes)):
+            back = backs[before + 1]
+            between = WITHIN if one.run == two.run else gaps[two.run]
+            left = lefts[-1] + depths[before] + between + abs(back - backs[before])
+            if one.at in held or hop(one, two):
+                risen[backs[before]] = lefts[-1] + depths[before] / 2 + backs[before]
+            left = max([left, *(peak + CLEAR + back for other, peak in risen.items() if other < back)])
+            lefts.append(left + (self.entrance if before == 0 else 0.0))
+        start = min(left - back for left, back in zip(lefts, backs, strict=True))
+        return tuple(replace(volume, left=left - start) for volume, left in zip(volumes, lefts, strict=True))
 
 
 def nearest(volumes: Sequence[Placed], at: int) -> Placed:

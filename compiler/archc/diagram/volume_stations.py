@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from archc.cost.outline import call
 from archc.diagram.items import light
-from archc.diagram.volume_captions import caption, counted, times
+from archc.diagram.markup import clean
+from archc.diagram.volume_captions import LONGEST, caption, counted, times
 from archc.diagram.volume_way import Stretch, Way, area, longest_way
 from archc.ir import Family, Graph, Node, Shape
 from archc.ops.conv import Conv, Deconv
@@ -30,12 +32,16 @@ class Station:
     shape: Shape
     word: str
     """What it is called below the row."""
+    name: str = "input"
+    """The name of the layer or of the module, in the network."""
     nodes: tuple[Node, ...] = ()
     """Its layers, those of its branches included."""
     lead: Node | None = None
     """The layer that it is about; None for the input and for modules."""
     label: str = ""
     """The name that its author gave a module."""
+    call: str = ""
+    """How a module was called, with its arguments."""
     note: str = ""
     skip: Skip = ""
     """What goes around a module: its input, or its input projected to another size."""
@@ -124,20 +130,22 @@ def _attends(node: Node, before: Station) -> bool:
 
 def _layer(nodes: tuple[Node, ...]) -> Station:
     lead = nodes[-1]
-    return Station(lead.op.family, lead.y, caption(lead), nodes, lead, shrinks=_shrinks(lead.x, lead.y))
+    return Station(lead.op.family, lead.y, caption(lead), lead.name, nodes, lead, shrinks=_shrinks(lead.x, lead.y))
 
 
 def _module(stretch: Stretch, way: Way, nodes: tuple[Node, ...]) -> Station:
     first, last = way.nodes[stretch.start], way.nodes[stretch.end - 1]
     scope = stretch.scope
     label = scope.path.rpartition(".")[2] if scope else ""
-    word = (scope.block or label) if scope else _members(way.nodes[stretch.start : stretch.end])
+    word = clean(scope.block or label, LONGEST) if scope else _members(way.nodes[stretch.start : stretch.end])
     return Station(
         "block",
         last.y,
         word,
+        scope.path if scope else last.name,
         nodes,
-        label="" if label.isdecimal() or label == word else label,
+        label="" if label.isdecimal() or label == word else clean(label, LONGEST),
+        call=call(scope),
         skip=_skip(stretch, way),
         shrinks=_shrinks(first.x, last.y),
     )
@@ -198,8 +206,17 @@ def _fanned(graph: Graph, way: Way, found: list[Station], places: dict[int, int]
             return found
         nodes.reverse()
         lead = next((node for node in nodes if not light(node)), nodes[0])
-        result = _ended(Station(lead.op.family, nodes[-1].y, f"{name}: {caption(lead)}", tuple(nodes), lead))
-        results.append(replace(result, note=result.note and f"{name}: {result.note}"))
+        result = _ended(
+            Station(
+                lead.op.family,
+                nodes[-1].y,
+                f"{clean(name, LONGEST // 2)}: {caption(lead)}",
+                lead.name,
+                tuple(nodes),
+                lead,
+            )
+        )
+        results.append(replace(result, note=result.note and f"{clean(name, LONGEST // 2)}: {result.note}"))
     return [*found[:-1], replace(results[0], fan=tuple(results))]
 
 

@@ -87,6 +87,8 @@ def _figure(plan: Plan, theme: Theme, within: tuple[float, float], *, kernels: b
     for tiers, letters in LETTERINGS:
         blocks = captions(plan.runs, letters)
         wides = [block.wide for block in blocks]
+        if sum(wides) > tiers * wide:
+            continue
         below = min(tiers, len(blocks)) * (max(block.high for block in blocks) + 16) + BELOW
         spots: tuple[Spot, ...] | None = None
         tops: list[float] = []
@@ -133,9 +135,7 @@ def _boxes(volumes: tuple[Placed, ...], plan: Plan, theme: Theme, *, kernels: bo
 
 
 def _slug(station: Station) -> str:
-    name = station.label or (station.nodes[-1] if station.lead is None and station.nodes else station.lead)
-    text = name if isinstance(name, str) else name.name if name else station.kind
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or station.kind
+    return re.sub(r"[^a-z0-9]+", "-", station.name.lower()).strip("-")[:60] or station.kind
 
 
 def _unused(name: str, used: set[str]) -> str:
@@ -148,7 +148,8 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def _tooltip(station: Station, run: Run) -> str:
-    lines = [f"{station.label or station.word}: {people(station.shape)}"]
+    what = clean(station.call or station.word, 120)
+    lines = [" · ".join(dict.fromkeys((clean(station.name, 120), what, people(station.shape))))]
     lines += [told(station.nodes)] if station.nodes else []
     if len(run.stations) > len(run.drawn):
         lines.append(f"one of {len(run.stations)}, of which {len(run.drawn)} are drawn")
