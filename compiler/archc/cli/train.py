@@ -211,10 +211,13 @@ def _preparation(graph: Graph, recipe: Training, settings: Settings, data: Data)
     from archc.data.preparation import Preparation, measured, notes_on, prepare
 
     said = recipe.augment or Augment()
+    side = recipe.resize.side if recipe.resize else max(graph.input.shape[1:], default=1)
+    # Without padding there is only a random place where the image is larger than the input.
+    sides = (side, side) if said.crop == 0 else None
     preparation = Preparation(
         graph.input.shape,
         (recipe.resize.side,) if recipe.resize else (),
-        augment=Views(said.flip, said.crop or 0, said.scale),
+        augment=Views(said.flip, said.crop or 0, said.scale, sides),
         seed=settings.seed,
         target="input" if settings.own_target else "given",
         output=() if settings.own_target else graph.output.shape,
