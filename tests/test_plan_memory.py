@@ -227,6 +227,15 @@ TEXTS = {
         add { conv-3-4; identity }
         add { conv-3-4; conv-1-4; identity }
         FC-3""",
+    "deleted and parted": """input 16x16x3
+        left: conv-3-8
+        maxpool
+        conv-3-8
+        upsample-2
+        concat { @left; identity }
+        conv-3-8
+        conv-3-8
+        FC-3""",
     "products and lists": """input 8x8x4
         conv-3-8 relu
         mul { identity; global-avgpool, conv-1-8 sigmoid }
