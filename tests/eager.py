@@ -133,6 +133,22 @@ def saving(own: Sequence[Tensor], saved: dict[int, int]) -> Iterator[None]:
         yield
 
 
+def infer(network: nn.Module, graph: Graph, batch: int) -> Seen:
+    """Two passes without gradients, the result of the first held until that of the second is there."""
+    x = torch.zeros(batch, *graph.input.shape)
+    ledger = Ledger()
+    with torch.no_grad(), ledger:
+        for tensor in (*network.parameters(), *network.buffers(), x):
+            ledger.own(tensor)
+        seen = Seen(ledger.sizes, ledger.events[:], [])
+        y = network(x)
+        seen.first = ledger.events[len(seen.load) :]
+        y = network(x)
+        seen.next = ledger.events[len(seen.load) + len(seen.first) :]
+    del y
+    return seen
+
+
 def train(network: nn.Module, graph: Graph, batch: int, optimizer: torch.optim.Optimizer | None = None) -> Seen:
     """One step in training or, with an optimizer, two."""
     device = next(network.parameters()).device

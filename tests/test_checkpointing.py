@@ -425,7 +425,7 @@ def test_a_network_without_such_blocks_is_refused(
 
 def test_it_is_not_ignored_where_no_source_is_built(tmp_path: Path) -> None:
     net = archc.loads(TEXTS["dense"])
-    with pytest.raises(archc.Refusal, match=r"A0709.*PyTorch source, which is not built"):
+    with pytest.raises(archc.Refusal, match=r"A0710.*PyTorch source, which is not built"):
         net.build(tmp_path / "out", emit=("onnx", "summary"), checkpoint=True)
 
 

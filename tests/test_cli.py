@@ -69,7 +69,7 @@ def test_help_lists_every_command_and_each_has_examples(run: Run) -> None:
         (["build", LENET, "--seed", "-1"], "whole number"),
         (["build", LENET, "--seed", "٣"], "whole number"),
         (["diagram", LENET, "-o", "net.svgg"], "did you mean `svg`"),
-        (["diagram", LENET, "--view", "volume"], "graph"),
+        (["diagram", LENET, "--view", "volume"], "did you mean `volumes`"),
         (["diagram", LENET, "-o", "missing/net.svg"], "missing"),
         (["explain", LENET, "--layer", "conv9"], "did you mean"),
         (["check", "nowhere.arch"], "nowhere.arch"),

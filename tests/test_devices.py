@@ -197,6 +197,29 @@ def test_names_are_found_however_they_are_written(written: str, key: str) -> Non
     assert find_device(written, load_devices()).key == key
 
 
+@pytest.mark.parametrize(
+    ("driven", "key"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce GTX 1080 Ti", "gtx-1080-ti"),
+    ],
+)
+def test_a_drivers_name_is_understood(driven: str, key: str) -> None:
+    assert find_device(driven, load_devices()).key == key
+
+
+@pytest.mark.parametrize(
+    "driven", ["NVIDIA H100 PCIe", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce GTX 1080"]
+)
+def test_another_sort_of_a_gpu_is_another_gpu(driven: str) -> None:
+    with pytest.raises(DeviceProblem):
+        find_device(driven, load_devices())
+
+
 @pytest.mark.parametrize(("written", "meant"), [("4090", "rtx-4090"), ("h20", "h200"), ("GTX 1080", "gtx-1080-ti")])
 def test_an_unknown_name_is_told_what_may_be_meant(written: str, meant: str) -> None:
     devices = load_devices()

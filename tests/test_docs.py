@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import archc
-from archc import bounds, characters, evaluate, files, sheet, syntax_errors, uses
+from archc import bounds, characters, evaluate, files, sheet, uses
 from archc.cli.commands import COMMANDS
 from archc.compile import compile_source
 from archc.diagnostics import MOST_SHOWN, Refusal
@@ -26,6 +26,8 @@ from archc.ir import Op, OpError
 from archc.names import refusal
 from archc.ops import OPS
 from archc.ops.declare import show, signature, syntax
+from archc.recipe import words
+from archc.setting import describe, kinds
 from archc.source import Source
 from conftest import ROOT
 from targets import graphs, module_class
@@ -281,6 +283,14 @@ def test_what_takes_what() -> None:
     assert listed.keys() <= {op.spelling for op in OPS}
 
 
+# The settings of a recipe --------------------------------------------------------------------------
+
+
+def test_the_table_of_settings_is_that_of_their_classes() -> None:
+    classes = [cls for word in words().values() for cls in (word, *dict.fromkeys(kinds(word).values()))]
+    assert rows(LANGUAGE, "written", "options", "what it does") == [list(describe(cls)) for cls in classes]
+
+
 # Errors, limits, words ----------------------------------------------------------------------------
 
 
@@ -319,13 +329,6 @@ def test_the_limits_are_kept() -> None:
     assert codes_of(f"{head}FC-{'9' * (evaluate.MOST_DIGITS + 1)}") == ["A0402"]
     assert codes_of(f"input {2**31 - 1}\nrelu") == []
     assert codes_of(f"input {2**31}\nrelu") == ["A0117"]
-
-
-@pytest.mark.parametrize("word", syntax_errors.RESERVED)
-def test_reserved_words_are_listed_and_refused(word: str) -> None:
-    section = LANGUAGE.read_text(encoding="utf-8").partition("## What the language cannot say")[2]
-    assert f"`{word}`" in section
-    assert codes_of(f"input 4\n{word} {{ relu }}") == ["A0109"]
 
 
 def test_labels_that_the_text_calls_refused_are() -> None:

@@ -472,7 +472,8 @@ READS = {
     "residual": (
         "def __init__(self, in_channels: int, c: int, s: int = 1) -> None:",
         "if s != 1 or in_channels != c:",
-        "return F.relu(out + self.downsample(x))",
+        "out = out + self.downsample(x)",
+        "return F.relu(out)",
         "self.layer1 = nn.Sequential(*[Basic(8, 8) for _ in range(2)])",
         "*[Basic(16, 16) for _ in range(2)],",
     ),

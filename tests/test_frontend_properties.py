@@ -37,7 +37,7 @@ def given_many(*strategies: st.SearchStrategy[Any], examples: int) -> Any:
 SPECS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "specs").rglob("*.arch"))]
 ERRORS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "errors").glob("*.arch"))]
 
-LINES = "network input columns hidden default param expect".split()
+LINES = "network input columns hidden default param expect train".split()
 PIECES = [
     *"{ } ( ) | , ; : @ # = + - * / // -> \n \n \n \r\n \t \\ \" ' . _ ! ? é 🙂 × – \u200b \x00".split(" "),
     *"x3 x0 x(2) X2 x( 3x 3 0 007 -1 .5 1e400 1e-3 224x224 7x7x512 RGB gray none yes no in A B n 133M".split(),
@@ -51,6 +51,9 @@ PIECES = [
     "} x2",
     "-> 8x8x3",
     "expect params = 10\n",
+    "train {",
+    "optimizer sgd lr=1e-3 momentum=0.9\n",
+    "train { l1 @a 1e-3; augment flip scale=0.08:1 }\n",
 ]
 
 
@@ -144,6 +147,8 @@ UNITS = [
     "columns A | ",
     "expect params = 1\n",
     "a: { relu }\n",
+    "train { l1 @a 1e-3 }\n",
+    "train { a a=1:1e-3 ",
     "relu -> 3\n",
     "relu | ",
     "network ",
@@ -262,7 +267,22 @@ WRONG = {
     "identity,, identity": "A0107",
     "identity | identity": "A0110",
     "FC -3": "A0106",
-    "train { batch 32 }": "A0109",
+    "train { batch 0 }": "A0207",
+    "train { batch 3.5 }": "A0206",
+    "train { batch many }": "A0208",
+    "train { los mse }": "A0219",
+    "train { optimizer adm }": "A0220",
+    "train { clip 1; clip 2 }": "A0221",
+    "train { l1 @nowhere 1 }": "A0208",
+    "train { head nowhere 1 }": "A0208",
+    "train { mean 1 2 3 4 5 6 7 8 9 }": "A0313",
+    "train { epochs 1 2 }": "A0203",
+    "train { resize }": "A0204",
+    "train { augment }": "A0306",
+    "train { epochs = 1 }": "A0103",
+    "train { epochs 1": "A0104",
+    "train { epochs 1 }\ntrain { }": "A0114",
+    "{ train { epochs 1 } }": "A0122",
     "add identity": "A0122",
     "identity, shortcut": "A0122",
     "identity, @identity1": "A0122",

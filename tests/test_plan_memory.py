@@ -1,9 +1,9 @@
 """The traced program against PyTorch: every byte that is live, and every byte that autograd saves.
 
 On a CPU, where PyTorch computes; `watched`, as a dispatch mode looks on. What is compared is every storage by its
-size, in the order of birth, and from the loss on what is live when each of them is born. Within the forward pass only
-the most that is live is: a local variable of the generated code keeps its value until another takes its name, which
-the plan leaves out of account.
+size, in the order of birth, and what is live when each of them is born: in inference, and in training from the loss
+on. Within the forward pass of training only the most that is live is: a local variable of the generated code keeps its
+value until another takes its name, which the plan leaves out of account where autograd keeps nearly everything anyway.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from archc.files import read_source
 from archc.ir import Graph
 from archc.plan.optimizers import Optimizer, Way
 from archc.plan.recipe import Recipe
-from archc.plan.tensors import of_batch
+from archc.plan.tensors import BATCH, of_batch
 from archc.plan.trace import Trace, trace
 from conftest import ROOT
-from eager import Seen, is_classified, train, values_of
+from eager import Seen, infer, is_classified, train, values_of
 from targets import graph_of, graphs, module_class
 
 SPECS = ROOT / "specs"
@@ -174,6 +174,32 @@ def test_two_steps_with_adam(spec: str, column: str, way: Way) -> None:
     compare_two_steps(graphs(spec)[column], way, "cpu")
 
 
+def compare_inference(graph: Graph, batch: int = 2) -> None:
+    """Hold two passes without gradients up: every tensor, and what is live when it is born."""
+    found = trace(graph, Recipe(training=False, device="cpu", watched=True), 1 if batch == 1 else BATCH)
+    seen = infer(module_class(graph)().eval(), graph, batch)
+    sizes = [of_batch(size, batch) for size in found.sizes]
+    live, began = peak(found.load, sizes)[1], peak(seen.load, seen.sizes)[1]
+    assert live == began, "parameters, buffers and the batch"
+    for made, wanted, which in ((found.first, seen.first, "first"), (found.next, seen.next, "second")):
+        assert curve(made, sizes, live) == curve(wanted, seen.sizes, began), f"the tensors of the {which} pass"
+        live, began = peak(made, sizes, live)[1], peak(wanted, seen.sizes, began)[1]
+        assert live == began, f"what the {which} pass leaves"
+    del seen
+    gc.collect()
+
+
+@pytest.mark.parametrize(("spec", "column"), NETWORKS, ids=map(":".join, NETWORKS))
+def test_every_byte_of_a_networks_inference(spec: str, column: str) -> None:
+    compare_inference(graphs(spec)[column])
+
+
+@pytest.mark.parametrize(("spec", "column"), LAYERS, ids=map(":".join, LAYERS))
+def test_every_byte_of_a_layers_inference(spec: str, column: str) -> None:
+    compare_inference(graphs(spec)[column])
+    compare_inference(graphs(spec)[column], 1)
+
+
 UNLIKE = {
     "torchvision/convnext.arch": "pooling of a map whose channels come last makes its gradient otherwise",
 }
@@ -200,6 +226,15 @@ TEXTS = {
         hidden = none
         add { conv-3-4; identity }
         add { conv-3-4; conv-1-4; identity }
+        FC-3""",
+    "deleted and parted": """input 16x16x3
+        left: conv-3-8
+        maxpool
+        conv-3-8
+        upsample-2
+        concat { @left; identity }
+        conv-3-8
+        conv-3-8
         FC-3""",
     "products and lists": """input 8x8x4
         conv-3-8 relu
@@ -229,3 +264,4 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_merges_heads_and_several_results(text: str) -> None:
     compare(graph_of(text))
+    compare_inference(graph_of(text))

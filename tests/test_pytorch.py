@@ -370,7 +370,7 @@ def test_vgg_e(grouped: bool, bn: bool, load: Load) -> None:
         with FlopCounterMode(display=False) as counter:
             model(torch.empty(1, 3, 224, 224, device="meta"))
         assert counter.get_total_flops() == 2 * 19_632_062_464
-        assert emit(graph).count("\n") <= 71
+        assert emit(graph).count("\n") <= 72
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -621,7 +621,7 @@ def test_vgg_reads_as_a_person_writes() -> None:
         "class VGGE(nn.Module):",
         "        self.conv1 = nn.Conv2d(3, 64, 3, padding=1)",
         "        x = F.relu(self.conv1(x))  # 64×224×224",
-        "        x = F.relu(self.conv2(x))",
+        "        x = F.relu(self.conv3(x))  # 128×112×112",
         "        x = F.max_pool2d(x, 2)  # 64×112×112",
         "        x = F.dropout(F.relu(self.fc2(x)), 0.5, self.training)",
     ):

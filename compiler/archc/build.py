@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, reading, write_bytes
@@ -28,7 +27,6 @@ EMITS = ("pytorch", "onnx", "diagram", "summary")
 MANIFEST = ".archc.json"
 TAKEN = {*sys.stdlib_module_names, *keyword.kwlist, "torch", "numpy", "safetensors", "onnx", "onnxruntime", "archc"}
 """Names that a module in the same folder would hide from the generated source."""
-PICTURES: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -104,7 +102,7 @@ def _outputs(graph: Graph, order: Order, notes: list[str], progress: Progress | 
         found[f"{order.stem}.py"] = pytorch.emit(graph, checkpoint=order.checkpoint).encode()
     elif order.checkpoint:
         message = "`--checkpoint` is about the PyTorch source, which is not built"
-        raise Refusal([Diagnostic("A0709", message, help="add `pytorch` to `--emit`")], status=2)
+        raise Refusal([Diagnostic("A0710", message, help="add `pytorch` to `--emit`")], status=2)
     if "onnx" in order.emit:
         found[f"{order.stem}.onnx"] = _onnx(graph, order)
     if "diagram" in order.emit:
@@ -126,22 +124,23 @@ def _onnx(graph: Graph, order: Order) -> bytes:
 
 
 def _pictures(graph: Graph, order: Order, notes: list[str], progress: Progress | None) -> Mapping[str, bytes]:
-    from archc.diagram.graph import DiagramLimit, dot
-    from archc.diagram.render import EngineMissing, render
+    from archc.diagram.graph import DiagramLimit, dot, picture
+    from archc.diagram.picture import FORMATS, RendererMissing
+    from archc.diagram.theme import LIGHT
 
     try:
-        text = dot(graph)
+        text, drawn = dot(graph), picture(graph, LIGHT)
     except DiagramLimit as limit:
         notes.append(f"no diagram: {limit.diagnostics[0].message}")
         return {}
     found = {f"{order.stem}.dot": text.encode()}
-    try:
-        for done, kind in enumerate(PICTURES):
-            if progress:
-                progress(f"pictures of {graph.name}", done, len(PICTURES))
-            found[f"{order.stem}.{kind}"] = render(text, kind)
-    except EngineMissing as missing:
-        notes.append(f"no pictures beside `{order.stem}.dot`: {missing.diagnostics[0].message}")
+    for done, kind in enumerate(FORMATS):
+        if progress:
+            progress(f"pictures of {graph.name}", done, len(FORMATS))
+        try:
+            found[f"{order.stem}.{kind}"] = drawn.render(kind)
+        except RendererMissing as missing:
+            notes.append(f"no `{order.stem}.{kind}`: {missing.diagnostics[0].message}")
     return found
 
 

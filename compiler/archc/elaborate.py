@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from archc.calls import text_of
 from archc.complaints import Complaints
@@ -16,13 +17,16 @@ from archc.expand import expand
 from archc.expect import check_expectations
 from archc.header import Header, Rule, read_header
 from archc.implied import decide_implied
-from archc.ir import Graph, Head, Node, Op, OpError, Scope, Shape, Value, Weight
+from archc.ir import Graph, Head, Node, Op, OpError, Scope, Value, Weight
 from archc.names import Frame, refusal
 from archc.ops.declare import Reference, reference_key
 from archc.sheet import Sheet
 from archc.source import Span
 from archc.steps import INPUT, Enter, Layout, Leaf, Leave, Mark, Result, Step
 from archc.tree import Word
+
+if TYPE_CHECKING:
+    from archc.read_recipe import Said
 
 
 def elaborate(sheet: Sheet, overrides: Mapping[str, str] | None = None) -> tuple[Graph, tuple[Diagnostic, ...]]:
@@ -33,6 +37,7 @@ def elaborate(sheet: Sheet, overrides: Mapping[str, str] | None = None) -> tuple
     """
     complaints = Complaints(sheet.file)
     header = read_header(sheet, overrides or {}, complaints)
+    recipe = _read_recipe(sheet, header, complaints)
     layout = expand(sheet, header, complaints, changed=bool(overrides))
     if layout is None:
         raise Refusal(_without_repeats(complaints.found))
@@ -41,6 +46,7 @@ def elaborate(sheet: Sheet, overrides: Mapping[str, str] | None = None) -> tuple
     for number, step in enumerate(layout.steps):
         naming.take(number, step, implied.get(number))
     graph = naming.graph()
+    graph = _with_recipe(graph, recipe, naming.ends, complaints)
     naming.check(graph, changed=bool(overrides))
     for block in sheet.unused:
         message, remedy = f"the block `{block.name.text}` is never used", "use it, or delete it"
@@ -49,6 +55,29 @@ def elaborate(sheet: Sheet, overrides: Mapping[str, str] | None = None) -> tuple
     if any(problem.severity == "error" for problem in complaints.found):
         raise Refusal(_without_repeats(complaints.found))
     return graph, tuple(_without_repeats(complaints.found))
+
+
+# What a file without a recipe does not need is not loaded for it.
+
+
+def _read_recipe(sheet: Sheet, header: Header, complaints: Complaints) -> tuple[Said, ...] | None:
+    """The settings of the file's recipe, as far as they can be known without the network."""
+    if sheet.train is None:
+        return None
+    from archc.read_recipe import read_recipe
+
+    return read_recipe(sheet.train, header.scope, complaints)
+
+
+def _with_recipe(
+    graph: Graph, recipe: tuple[Said, ...] | None, ends: Mapping[str, Value], complaints: Complaints
+) -> Graph:
+    """The graph with its recipe, if both are right so far."""
+    if recipe is None or complaints.file.broken or any(problem.severity == "error" for problem in complaints.found):
+        return graph
+    from archc.fit_recipe import fit_recipe
+
+    return replace(graph, training=fit_recipe(recipe, graph, ends, complaints))
 
 
 @dataclass
@@ -78,8 +107,8 @@ class _Naming:
     values: dict[int, Value] = field(default_factory=dict)
     """What each step yields, with what is implied after it."""
     makers: dict[int, Node] = field(default_factory=dict)
-    ends: dict[str, Shape] = field(default_factory=dict)
-    """The shapes at the ends of labelled items, by their paths."""
+    ends: dict[str, Value] = field(default_factory=dict)
+    """What labelled items yield, by their paths."""
     frames: list[Frame] = field(default_factory=lambda: [Frame("", numbered=False)])
     open: list[int] = field(default_factory=list)
     """The scopes that are open, by number."""
@@ -120,7 +149,8 @@ class _Naming:
                 "A0101", "a network without layers", self.complaints.start(), "write layers after `input`"
             )
         elif all(problem.severity == "warning" for problem in self.complaints.found):
-            shapes = {node.name: node.y for node in graph.trained} | self.ends
+            shapes = {node.name: node.y for node in graph.trained}
+            shapes |= {path: value.shape for path, value in self.ends.items()}
             unmet = check_expectations(self.sheet, graph, shapes)
             self.complaints.found += [replace(entry, severity="warning") for entry in unmet] if changed else unmet
 
@@ -181,7 +211,7 @@ class _Naming:
     def _mark(self, path: str, maker: int | None) -> None:
         value = self.values.get(maker) if maker is not None else None
         if value is not None:
-            self.ends[path] = value.shape
+            self.ends[path] = value
 
     def _path(self, name: str) -> str:
         path = self.frames[-1].path

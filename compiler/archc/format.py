@@ -17,7 +17,7 @@ from archc.ir import Graph
 from archc.ops.declare import written
 from archc.sheet import rows_within
 from archc.source import Span
-from archc.tree import Block, Default, File, Hidden, Item, Layer, Param, Quoted, Row, Word
+from archc.tree import Block, Default, File, Hidden, Item, Layer, Param, Quoted, Row, Train, Word
 
 INDENT = "  "
 _HEADER = re.compile(r"(param|expect|hidden)(?=[\s=])[^={(]*=")
@@ -42,8 +42,8 @@ class _Line:
 
 def format_file(file: File) -> str:
     """The text of a file in the one layout; the same tree, and formatting it again changes nothing."""
-    text = _respelled(file.source.text, _spellings(file))
     newline = _newline(file.source.text)
+    text = _respelled(file.source.text, [*_spellings(file), *_recipe_edits(file, newline)])
     lines = list(_lay_out(_with_heads_aligned(_without_spare_blanks(_read_lines(text)))))
     return newline.join(lines) + (newline if lines else "")
 
@@ -83,6 +83,29 @@ def _spellings(file: File) -> Iterator[Edit]:
         match statement:
             case Hidden(kind=Word() as kind) | Default(kind=kind):
                 yield kind.start, kind.end, _kind(kind)
+
+
+def _recipe_edits(file: File, newline: str) -> Iterator[Edit]:
+    """The settings of a recipe on a line each, without `;`; a recipe of one may stay on its line."""
+    text = file.source.text
+    for train in file.statements:
+        if not isinstance(train, Train) or not train.settings:
+            continue
+        settings = train.settings
+        ends = [text.index("{", train.start) + 1, *(setting.end for setting in settings)]
+        starts = [*(setting.start for setting in settings), train.end - 1]
+        for end, start in zip(ends, starts, strict=True):
+            between = text[end:start]
+            parted = len(settings) > 1 and not re.search(r"[\r\n]", between)
+            if parted:
+                yield end, start, newline
+                continue
+            for line in re.finditer(r"[^\r\n]+", between):
+                code = line[0][: comment_start(line[0])]
+                yield from (
+                    (end + line.start() + sign.start(), end + line.start() + sign.end(), "")
+                    for sign in re.finditer(";", code)
+                )
 
 
 def _kind(word: Word) -> str:

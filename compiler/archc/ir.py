@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from archc.declared import Declared
 from archc.source import Span
 from archc.tree import Block, Expression, Quoted
+
+if TYPE_CHECKING:
+    from archc.recipe import Training
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -278,6 +281,8 @@ class Graph:
     """The branches of `outputs`, by label; empty for a network of one output."""
     blocks: tuple[Block, ...] = ()
     """The blocks that have an instance, as they were written."""
+    training: Training | None = None
+    """The recipe of `train { … }`; None where the file has none."""
 
     @property
     def output(self) -> Value:

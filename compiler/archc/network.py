@@ -26,9 +26,14 @@ from archc.source import Source
 if TYPE_CHECKING:
     from archc.build import Built
     from archc.cost.analyse import Analysis
+    from archc.diagram.picture import Picture
     from archc.plan.devices import Device
     from archc.plan.estimate import Plan
+    from archc.recipe import Training
     from archc.verify import Report
+
+ViewName = Literal["graph", "volumes", "table", "chart"]
+ThemeName = Literal["light", "dark", "print"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,11 @@ class Network:
     def output_shapes(self) -> dict[str, Shape]:
         """Of every result by its name: `output` where there is only one."""
         return {name: value.shape for name, value in self.graph.outputs}
+
+    @property
+    def training(self) -> Training | None:
+        """The recipe of the file's `train { … }`, as far as it says; None where there is none."""
+        return self.graph.training
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -138,11 +148,24 @@ class Network:
 
         return dot(self.graph)
 
-    def diagram(self, kind: Literal["svg", "png", "pdf"] = "svg") -> bytes:
-        """The diagram as a picture."""
-        from archc.diagram.render import render
+    def diagram(
+        self,
+        view: ViewName = "graph",
+        *,
+        theme: ThemeName = "light",
+        size: tuple[int, int] = (1920, 1080),
+        depth: int | None = None,
+        scale: Literal["sqrt", "log", "linear"] = "sqrt",
+        kernels: bool = False,
+    ) -> Picture:
+        """A picture for a slide, which a notebook shows: `net.diagram("volumes").render("png")` is a file's bytes.
 
-        return render(self.dot(), kind)
+        `depth` is for graphs and charts, `scale` and `kernels` for volumes, as in `archc diagram`. Raises
+        Refusal for a network that no picture can show.
+        """
+        from archc.diagram.views import Look, draw
+
+        return draw(view, (self.graph,), Look(theme, size, depth, scale, kernels))
 
     def build(
         self,
@@ -200,7 +223,7 @@ class Network:
         return verify(folder if folder is not None else Path("build", self.stem), self.graph, seed=seed)
 
     def _repr_svg_(self) -> str:
-        return self.diagram("svg").decode()
+        return self.diagram().svg
 
     def __repr__(self) -> str:
         return f"<archc network {self.name}: {self.params:,} parameters, {self.macs:,} MACs>"

@@ -133,9 +133,7 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
         parentheses = 0
         skipped = re.sub(r"#[^\r\n]*", lambda found: " " * len(found[0]), text[begins:end])
         try:
-            parser.feed_token(Token("HEAD", "?", begins, end_pos=begins + 1))
-            for brace in re.finditer(r"[{}]", skipped):
-                _feed_brace(parser, brace[0], begins + brace.start(), open_braces)
+            _feed_line(parser, skipped, begins, open_braces)
         except UnexpectedToken:
             # The braces of the line make no sense together; what follows would be guesswork.
             return (), tuple(problems)
@@ -143,6 +141,21 @@ def _read_on(source: Source, text: str) -> tuple[tuple[Any, ...], tuple[Diagnost
         fresh, begins, braces_then = parser.parser_state.copy(deepcopy_values=False), end, open_braces.copy()
         if len(problems) >= MOST_SHOWN:
             return (), tuple(problems)
+
+
+def _feed_line(parser: Any, line: str, begins: int, open_braces: list[int]) -> None:
+    """What stands in the tree for a line that is skipped: `?`, and its braces with `?` inside."""
+    recipe = re.match(r"[ \t]*(train)[ \t]*\{", line)
+    at = begins
+    if recipe and "TRAIN" in parser.accepts():
+        # What follows is read as settings, not as layers.
+        parser.feed_token(Token("TRAIN", "train", begins + recipe.start(1), end_pos=begins + recipe.end(1)))
+        at = begins + recipe.end()
+        parser.feed_token(Token("LBRACE", "{", at - 1, end_pos=at))
+        open_braces.append(at - 1)
+    parser.feed_token(Token("HEAD", "?", at, end_pos=at + 1))
+    for brace in re.finditer(r"[{}]", line[at - begins :]):
+        _feed_brace(parser, brace[0], at + brace.start(), open_braces)
 
 
 def _feed_brace(parser: Any, brace: str, at: int, open_braces: list[int]) -> None:

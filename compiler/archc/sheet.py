@@ -33,6 +33,7 @@ from archc.tree import (
     Quoted,
     Row,
     Title,
+    Train,
     Word,
 )
 from archc.uses import Definition, Library, gather
@@ -50,6 +51,7 @@ EXAMPLES = {
     "expect": "expect params = 61706",
     "block": "block dense { … }",
     "use": 'use "blocks.arch"',
+    "train": "train { epochs 10 }",
 }
 """The lines that are no layers, and how they go on."""
 MOST_COLUMNS = 100
@@ -73,6 +75,7 @@ class Sheet:
     unused: tuple[Block, ...] = ()
     """Blocks of the file that nothing in it mentions."""
     index: int = 0
+    train: Train | None = None
 
     def pick(self, row: Row) -> Cell:
         """The cell of a row that is this column's."""
@@ -150,7 +153,7 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
     reader = _Reader(Complaints(file))
     once: dict[type, object] = {}
     for statement in file.statements:
-        if isinstance(statement, Title | Columns | Input):
+        if isinstance(statement, Title | Columns | Input | Train):
             _only_once(reader, once, statement)
         if isinstance(statement, Columns):
             reader.columns = reader.columns or statement
@@ -195,7 +198,7 @@ def read_sheets(file: File) -> tuple[tuple[Sheet, ...], tuple[Diagnostic, ...]]:
 def _sheet(
     file: File, library: Library, once: dict[type, object], rows: tuple[Row, ...], column: str, index: int
 ) -> Sheet:
-    title, line = once.get(Title), once.get(Input)
+    title, line, train = once.get(Title), once.get(Input), once.get(Train)
     statements = file.statements
     return Sheet(
         file,
@@ -213,6 +216,7 @@ def _sheet(
         library.blocks,
         _unmentioned(file) if index == 0 else (),
         index,
+        train if isinstance(train, Train) else None,
     )
 
 
@@ -240,12 +244,13 @@ def _keyword_alone(row: Row) -> str:
     return first.text if isinstance(first, Word) and first.text in EXAMPLES else ""
 
 
-def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Columns | Input) -> None:
+def _only_once(reader: _Reader, once: dict[type, object], statement: Title | Columns | Input | Train) -> None:
     first = once.setdefault(type(statement), statement)
     if first is not statement:
-        what = {Title: "network", Columns: "columns", Input: "input"}[type(statement)]
+        what = {Title: "`network` line", Columns: "`columns` line", Input: "`input` line", Train: "`train` recipe"}
         note = Note(reader.complaints.file.span(first), "the first one")
-        reader.complaints.say("A0114", f"a file has one `{what}` line", statement, "delete one of the two", note)
+        remedy = "delete one of the two"
+        reader.complaints.say("A0114", f"a file has one {what[type(statement)]}", statement, remedy, note)
 
 
 def _check_columns(reader: _Reader, columns: Columns) -> None:

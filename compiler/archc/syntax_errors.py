@@ -7,9 +7,6 @@ import re
 from archc.diagnostics import Diagnostic
 from archc.source import Source, Span
 
-RESERVED = ("train",)
-"""Words that begin constructs which this version of the language does not have."""
-
 FORMS = {
     "block": "block basic(c, s=1) { … }",
     "use": 'use "blocks.arch"',
@@ -20,6 +17,7 @@ FORMS = {
     "else": "if s == 1 { identity } else { maxpool }",
     "aux": "aux-0.3 { avgpool-5/3, FC-10 }",
     "outputs": "outputs { cls: conv-1-10; box: conv-1-4 }",
+    "train": "train { batch 32; epochs 10 }",
 }
 """Words that open braces, and how they go on."""
 
@@ -84,7 +82,7 @@ def explain_foreign(source: Source) -> Diagnostic | None:
 
 
 _AT_THE_TOP = re.compile(
-    r"(?:[^\r\n{]*\{)*[ \t]*(network|columns|input|hidden|default|param|expect|block|use)(?=[ \t=])"
+    r"(?:[^\r\n{]*\{)*[ \t]*(network|columns|input|hidden|default|param|expect|block|use|train)(?=[ \t=])"
 )
 
 
@@ -101,9 +99,9 @@ def _within_braces(source: Source, text: str, at: int) -> Diagnostic | None:
 
 def explain_character(source: Source, text: str, at: int, accepts: set[str]) -> Diagnostic:
     """For a place where no word of the language begins."""
-    reserved = _reserved(source, text, at) or _within_braces(source, text, at)
-    if reserved:
-        return reserved
+    place = _within_braces(source, text, at) or _within_recipe(source, text, at)
+    if place:
+        return place
     line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
     before = text[line_start:at]
     rest = re.match(r"[^\s,|{}]*", text[at:])
@@ -227,9 +225,9 @@ def _stray_sign(before: str, piece: str, span: Span) -> Diagnostic | None:
 
 def explain_token(source: Source, text: str, start: int, end: int, accepts: set[str]) -> Diagnostic:
     """For a word that the grammar does not allow where it stands."""
-    reserved = _reserved(source, text, start) or _within_braces(source, text, start)
-    if reserved:
-        return reserved
+    place = _within_braces(source, text, start) or _within_recipe(source, text, start)
+    if place:
+        return place
     piece = text[start:end]
     span = Span(source, start, max(end, start))
     before = text[:start].rstrip(" \t")
@@ -303,14 +301,35 @@ def _misplaced_word(before: str, piece: str, span: Span, accepts: set[str]) -> D
     return form or Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
 
 
-def _reserved(source: Source, text: str, at: int) -> Diagnostic | None:
-    line_start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
-    first = re.compile(r"[ \t]*(?:\w+:[ \t]*)?([a-z]+)").match(text, line_start)
-    if not first or first[1] not in RESERVED:
+def _within_recipe(source: Source, text: str, at: int) -> Diagnostic | None:
+    """For a place in the braces of `train`."""
+    opened = text.rfind("{", 0, at)
+    if opened < text.rfind("}", 0, at) or not re.search(
+        r"(?<![\w-])train[ \t]*$", text[max(0, opened - _NEAR) : opened]
+    ):
         return None
-    span = Span(source, first.start(1), first.end(1))
-    message = f"`{first[1]}` is not part of this version of the language"
-    return Diagnostic("A0109", message, span, "", "training recipes come in a later version")
+    rest = re.match(r"[^\s,|{}]*", text[at : at + 256])
+    piece = rest[0] if rest and rest[0] else text[at : at + 1]
+    if not piece.strip():
+        return None
+    span = Span(source, at, at + len(piece))
+    if piece == ",":
+        message, remedy = "a comma has no meaning in a recipe", "blanks part values, and lines or `;` settings"
+    elif piece == "|":
+        message = "a recipe is for all columns of a table"
+        remedy = "a parameter with a value for each makes them differ: `param rate = 0.1 | 0.2`, then `lr=rate`"
+    elif piece[0] == "(":
+        message, remedy = "a recipe has no arithmetic", "write the number, or the name of a `param`"
+    elif re.fullmatch(r"[\w-]*:", piece):
+        message, remedy = "no colon follows the word of a setting", "write it as in `batch 32`"
+    elif piece[0] == "=" and re.search(r"[\r\n;{][ \t]*[\w-]+[ \t]*$", text[max(0, at - _NEAR) : at]):
+        message, remedy = "no `=` follows the word of a setting", "write it as in `batch 32`"
+    elif piece[0] == "=":
+        return Diagnostic("A0106", "an option is written without blanks", span, "", "write it as in `lr=0.1`")
+    else:
+        message = f"`{_cut(piece)}` has no meaning in a recipe"
+        remedy = "a line is a word and its values, as in `optimizer adam lr=1e-3`"
+    return Diagnostic("A0103", message, span, "", remedy)
 
 
 def _list(accepts: set[str]) -> str:

@@ -248,7 +248,24 @@ class Use(NamedTuple):
     end: int
 
 
-Statement = Title | Columns | Input | Hidden | Default | Param | Expect | Block | Use | Row
+class Setting(NamedTuple):
+    """A line of a recipe: a word, then what it is set to, as in `optimizer adam lr=1e-3` and `l1 @code 1e-4`."""
+
+    word: Word
+    values: tuple[Word | Option | Fetch, ...]
+    start: int
+    end: int
+
+
+class Train(NamedTuple):
+    """`train { … }`: a recipe for training."""
+
+    settings: tuple[Setting, ...]
+    start: int
+    end: int
+
+
+Statement = Title | Columns | Input | Hidden | Default | Param | Expect | Block | Use | Train | Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ from archc.tree import (
     Parameter,
     Quoted,
     Row,
+    Setting,
     Title,
+    Train,
     Use,
     Word,
 )
@@ -153,6 +155,18 @@ class TreeBuilder(Transformer[Token, Any]):
         token = parts[0]
         path = Word(str(token[1:-1]), _start(token) + 1, _end(token) - 1)
         return Use(path, _start(token), _end(token))
+
+    def train(self, parts: list[Any]) -> Train:
+        word, _, *settings, closing = parts
+        return Train(tuple(settings), _start(word), _end(closing))
+
+    def setting(self, parts: list[Any]) -> Setting:
+        word = _word_of(parts[0])
+        values = tuple(self._value(part) if isinstance(part, Token) else part for part in parts[1:])
+        return Setting(word, values, word.start, (values or (word,))[-1].end)
+
+    def _value(self, token: Token) -> Word | Option:
+        return self.option([token, None]) if token.type == "GIVEN" else _word_of(token)
 
     def row(self, parts: list[Any]) -> Row:
         return Row(tuple(parts), None, parts[0].start, parts[-1].end)

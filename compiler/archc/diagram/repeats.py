@@ -92,7 +92,7 @@ def _fold(parts: list[Part], wiring: list[_Wires]) -> tuple[Part, ...]:
     return tuple(result)
 
 
-_COUNTED = re.compile(r"(.*?)\d+")
+COUNTED = re.compile(r"(.*?)\d+")
 
 
 def _identity(part: Part, at: int) -> Signature:
@@ -104,7 +104,7 @@ def _identity(part: Part, at: int) -> Signature:
     if scope is None:
         return ("", part.signature)
     name = scope.path.rpartition(".")[2].lstrip("−")
-    counted = _COUNTED.fullmatch(name)
+    counted = COUNTED.fullmatch(name)
     if name.isdecimal() or (counted and scope.kind == "block"):
         return (counted[1] if counted else "", part.signature)
     return ("named", at)

@@ -23,9 +23,11 @@ from archc.emit.pytorch_frame import Frame
 from archc.emit.pytorch_groups import channels_first
 from archc.emit.pytorch_init import modules, write_attributes
 from archc.emit.pytorch_layers import applied
+from archc.emit.pytorch_lifetimes import Room, loads
 from archc.emit.pytorch_moves import Move, moves
 from archc.emit.pytorch_names import variable_name
 from archc.emit.pytorch_recompute import need_recomputed
+from archc.emit.pytorch_script import Run, Script, steps_of
 from archc.emit.pytorch_snippets import SNIPPETS
 from archc.emit.pytorch_stacks import Stack, stacks
 from archc.emit.pytorch_start import promise, write_start
@@ -72,15 +74,26 @@ def emit(graph: Graph, *, checkpoint: bool = False) -> str:
     """
     whole = plan(graph)
     again = need_recomputed(whole) if checkpoint else frozenset[str]()
-    classes = Classes(whole, {*_TAKEN, class_name(graph.name)}, again)
-    classes.write()
-    body = Writer()
-    _write_network(body, whole, classes)
+    classes, body, _ = _write(whole, again)
     parts = [*(made.text for made in classes.written), body.text]
     snippets = _snippets("".join(parts))
     names = _names("".join([*snippets, *parts]))
     parts = [_head(graph, names), *snippets, *parts]
     return "\n\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def scripts(whole: Plan) -> dict[str, Script]:
+    """What the `forward` of each class does, by the path of each instance; that of the network under ``."""
+    classes, _, script = _write(whole, frozenset())
+    return {"": script, **{path: made.script for path, made in classes.made.items()}}
+
+
+def _write(whole: Plan, again: frozenset[str]) -> tuple[Classes, Writer, Script]:
+    """The blocks' classes, the network's, and what the latter's `forward` does."""
+    classes = Classes(whole, {*_TAKEN, class_name(whole.graph.name)}, again)
+    classes.write()
+    body = Writer()
+    return classes, body, _write_network(body, whole, classes)
 
 
 def class_name(name: str) -> str:
@@ -140,7 +153,7 @@ def _doc(out: Writer, line: str, *parts: str) -> None:
         out.doc(*parts)
 
 
-def _write_network(out: Writer, whole: Plan, classes: Classes) -> None:
+def _write_network(out: Writer, whole: Plan, classes: Classes) -> Script:
     graph = whole.graph
     found = stacks(whole)
     for stack in found.made.values():
@@ -174,10 +187,11 @@ def _write_network(out: Writer, whole: Plan, classes: Classes) -> None:
                 write_start(out, graph)
         out.line()
         with out.block(f"def forward(self, x: Tensor) -> {_returned(graph)}"):
-            _write_forward(out, frame, order, wiring, accesses(order, owned))
+            script = _write_forward(out, frame, order, wiring, accesses(order, owned), classes.room)
         if any(final_soft(graph, value) is not None for _, value in graph.outputs):
             out.line()
             _write_predict(out, graph)
+    return script
 
 
 def _write_stack(out: Writer, stack: Stack) -> None:
@@ -235,29 +249,38 @@ def _write_tuple(out: Writer, name: str, doc: str, fields: list[str]) -> None:
     out.line()
 
 
-def _write_forward(out: Writer, frame: Frame, order: Sequence[Step], wiring: Wiring, owned: dict[int, str]) -> None:
+def _write_forward(
+    out: Writer, frame: Frame, order: Sequence[Step], wiring: Wiring, owned: dict[int, str], room: Room
+) -> Script:
     graph = frame.plan.graph
     promised = _promise_of_forward(graph)
     _doc(out, " ".join(promised), *promised)
     found, by_step = moves(frame, order, wiring, owned, {})
+    load = loads(frame, order, found, room)
+    steps = steps_of(frame.groups, order)
     heads = [by_step[number] for number, step in enumerate(order) if is_head(step)]
     main = [move for move in found if move not in heads]
     if not graph.results and not heads:
-        result = write_statements(out, main, by_step[wiring.end])
+        result = write_statements(out, main, by_step[wiring.end], load)
         out.expression("return ", result.code, comment=result.comment)
-        return
+        return Script(result.statements, (result.end,), steps)
     ends = [by_step[wiring.made[frame.plan.source(value)]] for _, value in _results(graph)]
     late = [move for move in ends if _is_late(move, found, ends)] if graph.results else []
     kept = [(move.sources[0], "") if move in late and move is not None else (move, "") for move in ends]
     taps = [(head.sources[0], f"{graph.heads[place].name}_input") for place, head in enumerate(heads) if head]
-    written = write_statements(out, [move for move in main if move not in late], kept[0][0], [*kept, *taps])
+    written = write_statements(out, [move for move in main if move not in late], kept[0][0], load, [*kept, *taps])
     names = list(written.kept)
     yields = [
         move.write([name]) if move is not None and move in late else name
         for move, name in zip(ends, names, strict=False)
     ]
+    returned = [
+        Run((move,), (name,)) if move is not None and move in late else name
+        for move, name in zip(ends, names, strict=False)
+    ]
     aside = [head.write([name]) for head, name in zip(heads, names[len(ends) :], strict=True) if head is not None]
     _write_return(out, graph, yields, aside)
+    return Script(written.statements, tuple(returned), steps)
 
 
 def _is_late(move: Move | None, found: Sequence[Move], ends: Sequence[Move | None]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from archc.emit.pycode import Brackets, Item, Py, Writer, fits, prose
 from archc.emit.pytorch_align import Unlike, align
@@ -15,8 +16,10 @@ from archc.emit.pytorch_forward import write_statements
 from archc.emit.pytorch_frame import Class, Frame, Given, annotation, constant, default_text
 from archc.emit.pytorch_groups import channels_first
 from archc.emit.pytorch_init import Modules, modules, write_attributes
+from archc.emit.pytorch_lifetimes import Room, find_room, loads
 from archc.emit.pytorch_moves import moves
 from archc.emit.pytorch_names import class_name
+from archc.emit.pytorch_script import Script, steps_of
 from archc.emit.pytorch_stacks import Stacks
 from archc.emit.pytorch_symbols import Apply, Name, Number, Symbol, show, substitute
 from archc.emit.pytorch_tree import Group, Plan
@@ -44,6 +47,11 @@ class Classes:
     begun: set[Family] = field(default_factory=set)
     mutual: set[Family] = field(default_factory=set)
     """Families that stand in one another, as blocks can where they are given blocks."""
+
+    @cached_property
+    def room(self) -> Room:
+        """What each of them may hold in memory."""
+        return find_room(self.plan)
 
     def write(self) -> None:
         """Write them all."""
@@ -174,7 +182,7 @@ class Classes:
             scope = instance.scope if instance is not None else None
             arguments.append({entry.name: entry for entry in scope.arguments} if scope is not None else {})
         frame = Frame(self.plan, tuple(groups), self.made, block, tuple(arguments) if block is not None else ())
-        return write_class(frame, name, block if groups[0].block else None, groups[0].path in self.again)
+        return write_class(frame, name, block if groups[0].block else None, self.room, groups[0].path in self.again)
 
     def _block(self, name: str) -> Block | None:
         return next((block for block in self.plan.graph.blocks if block.name.text == name), None)
@@ -191,10 +199,10 @@ def _reached(inside: Mapping[Family, set[Family]], start: Family) -> set[Family]
     return found
 
 
-def write_class(frame: Frame, name: str, block: Block | None, again: bool = False) -> Class:
+def write_class(frame: Frame, name: str, block: Block | None, room: Room, again: bool = False) -> Class:
     """The class of all of a frame's instances; raises Unlike if one cannot be.
 
-    `again` is for one that is computed again in the backward pass.
+    `room` tells what each may hold in memory, `again` is for one that is computed again in the backward pass.
     """
     slots = align(frame.groups)
     order = list(steps(frame, slots))
@@ -206,7 +214,7 @@ def write_class(frame: Frame, name: str, block: Block | None, again: bool = Fals
     forward = Writer()
     forward.depth = 2
     made, by_step = moves(frame, order, wiring, accesses(order, found), flags(found))
-    result = write_statements(forward, made, by_step[wiring.end])
+    result = write_statements(forward, made, by_step[wiring.end], loads(frame, order, made, room))
     forward.expression("return ", result.code, comment=result.comment)
     out = _yielded(frame, found.out)
     text = Writer()
@@ -230,7 +238,8 @@ def write_class(frame: Frame, name: str, block: Block | None, again: bool = Fals
         with text.block("def forward(self, x: Tensor) -> Tensor"):
             text.doc(_mapping(frame, out))
             text.lines += forward.lines
-    return Class(name, text.text, tuple(_arguments(frame)), out, block)
+    script = Script(result.statements, (result.end,), steps_of(frame.groups, order))
+    return Class(name, text.text, tuple(_arguments(frame)), out, block, script, result.peaks)
 
 
 def accesses(order: Sequence[Step], found: Modules) -> dict[int, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from archc.emit.pycode import Py, flat, literal
 from archc.emit.pytorch_align import Unlike
@@ -32,6 +33,9 @@ from archc.emit.pytorch_tree import Group, Plan
 from archc.ir import Argument, channels
 from archc.ops import CATALOGUE
 from archc.tree import Block, Parameter, Word
+
+if TYPE_CHECKING:
+    from archc.emit.pytorch_script import Script
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class Class:
     out: Symbol | None
     """The channels that it yields, in its own arguments."""
     block: Block | None
+    script: Script
+    """What its `forward` does."""
+    peaks: Mapping[str, int]
+    """The most that each instance makes at once, by its path (see `pytorch_lifetimes.py`)."""
 
 
 @dataclass

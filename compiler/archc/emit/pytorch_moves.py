@@ -42,6 +42,27 @@ class Move:
     """Whether some instances lack it."""
     flag: str = ""
     """The attribute that says whether an instance has the merge, if some have not."""
+    step: int = INPUT
+    """The number of the step that it is; that of the input for a map that is only flattened."""
+    instead: int = 0
+    """Which of its sources is passed on by an instance that lacks it."""
+    parts: tuple[Move, ...] = ()
+    """The moves that it is made of, the innermost first, if it is made of others."""
+
+    @property
+    def first(self) -> Move:
+        """Its innermost part."""
+        return self.parts[0]
+
+    @property
+    def last(self) -> Move:
+        """Its outermost part."""
+        return self.parts[-1]
+
+    @property
+    def flattens(self) -> bool:
+        """Whether it does nothing but flatten a map."""
+        return self.step == INPUT
 
     @property
     def comment(self) -> str:
@@ -87,9 +108,11 @@ def moves(
             call=number in owned and (step.node is None or not own_tensor(step.node)),
             optional=step.slot.optional,
             flag=flags.get(number, ""),
+            step=number,
+            instead=given.index(wiring.instead[number]) if number in wiring.instead else 0,
         )
         if move.flag:
-            move.write = _perhaps(move.write, move.flag, given.index(wiring.instead[number]))
+            move.write = _perhaps(move.write, move.flag, move.instead)
         found.append(move)
         by_step[number] = move
     return found, by_step

@@ -23,6 +23,9 @@ ARITHMETIC = ("fp32", "tf32", "bf16", "fp16")
 CALLS = ("gemm", "conv", "pointwise-conv", "depthwise", "attention", "memory")
 """Classes of calls that `efficiency` knows: `memory` is a share of the bandwidth, `depthwise` one of the fp32 rate."""
 
+_OTHER_SORTS = frozenset({"laptop", "max", "pcie", "nvl", "mobile"})
+"""Words of names of GPUs that have other clocks and memory than those of the list."""
+
 BUNDLED = Path(__file__).with_name("devices.toml")
 
 
@@ -66,17 +69,28 @@ class DeviceProblem(Refusal):
 def find_device(name: str, devices: Mapping[str, Device]) -> Device:
     """The device of that key or full name; case, dashes, blanks and underscores do not matter.
 
-    Raises DeviceProblem A0801.
+    The name that a driver gives is understood, too: `NVIDIA H100 80GB HBM3`. Raises DeviceProblem A0801.
     """
     for spellings in ({key: key for key in devices}, {device.name: key for key, device in devices.items()}):
         for spelling, key in spellings.items():
             if _folded(spelling) == _folded(name):
                 return devices[key]
+    if driven := _as_driven(name, devices):
+        return driven
     keys = {_folded(key): key for key in devices}
     guess = nearest(_folded(name), keys)
     meant = f"did you mean `{keys[guess]}`? " if guess else ""
     listed = f"there are {', '.join(devices)}; `--devices FILE` adds more, and `--device this` measures this machine"
     raise DeviceProblem([Diagnostic("A0801", f"there is no device `{name}`", help=meant + listed)])
+
+
+def _as_driven(name: str, devices: Mapping[str, Device]) -> Device | None:
+    """The GPU whose key is in the name that its driver gives, the most particular one; other sorts are other GPUs."""
+    words = set(re.findall("[a-z0-9]+", name.lower()))
+    if len(words) < 2 or words & _OTHER_SORTS:
+        return None
+    found = [each for each in devices.values() if each.kind == "cuda" and words.issuperset(each.key.split("-"))]
+    return max(found, key=lambda each: len(each.key), default=None)
 
 
 def with_memory(device: Device, text: str) -> Device:

@@ -191,7 +191,12 @@ def _(op: pointwise.PRelu, tape: Tape, x: Tensor, place: Place) -> Tensor:
 
 @run.register
 def _(op: pointwise.RRelu, tape: Tape, x: Tensor, place: Place) -> Tensor:
-    return p.rrelu(tape, x) if tape.training else p.activation(tape, x, "leaky_relu")
+    if tape.training:
+        return p.rrelu(tape, x)
+    slopes = tape.new(x.shape, None, x.dtype)  # PyTorch has room for them whether they are drawn or not
+    y = p.activation(tape, x, "leaky_relu")
+    del slopes
+    return y
 
 
 # In training only. ---------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """One pass through the code that archc writes, traced call by call.
 
 Frames are those of the generated classes (`emit/pytorch_tree.py`): what a call is given lives until
-it returns, and a value in a `forward` until its last use there.
+it returns, and a value in a `forward` until its last use there. In training that is as good as the
+variables of the code, since autograd keeps nearly everything; in inference it is not (`lines.py`).
 """
 
 from __future__ import annotations
@@ -209,11 +210,15 @@ def _given(plan: Plan, step: Inner) -> list[Value]:
 def _merged(tape: Tape, op: Merge, inputs: list[Tensor]) -> Tensor:
     if isinstance(op, Concat):
         return concat(tape, inputs, 2 if len(inputs[0].shape) == 3 else 1)
-    combine = aten_pointwise.add if isinstance(op, Add) else aten_pointwise.mul
     total = inputs[0]
     for other in inputs[1:]:
-        total = combine(tape, total, other)
+        total = combined(tape, op, total, other)
     return total
+
+
+def combined(tape: Tape, op: Merge, left: Tensor, right: Tensor) -> Tensor:
+    """A sum or a product of two."""
+    return (aten_pointwise.add if isinstance(op, Add) else aten_pointwise.mul)(tape, left, right)
 
 
 def _spared(tape: Tape, weights: Weights) -> Weights:

@@ -189,11 +189,6 @@ def _notes(plan: Plan) -> Iterator[str]:
             "workspace; expected: cuBLAS's workspaces, and a copy of a convolution's operands where tensor cores "
             "compute; safe: two copies everywhere. The CUDA context comes on top."
         )
-    if not plan.recipe.training:
-        yield (
-            "In inference a value counts until the layer that uses it last has run; a statement of the generated code "
-            "may hold one a little longer."
-        )
     yield (
         "Times are a roofline: the lower bound takes the datasheet's rates and bandwidth whole, what is expected "
         "the shares in the device's `efficiency`; no time was measured."

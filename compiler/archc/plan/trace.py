@@ -148,9 +148,11 @@ class _Inference(_Run):
     """`y = model(x)` again and again: the last result is held until the next one is there."""
 
     def traced(self, recipe: Recipe) -> Trace:
+        from archc.plan.lines import Lines  # it needs all of the emitter, which training does not
+
         tape = self.tape
         load = len(tape.events)
-        results = Forward(tape, self.model, self.batch).outputs(self.x)
+        results = Lines(tape, self.model, self.batch).outputs(self.x)
         step = tape.events[load:]
         held = [number for number in dict.fromkeys(each.storage.number for each in results) if number not in self.given]
         again = self.renumbered(step)

@@ -17,7 +17,6 @@ import numpy as np
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import FileProblem, reading, writing
 from archc.ir import Shape, people
-from archc.run.session import MachineProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +27,9 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
 """What Pillow's decoders raise on damaged files."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels, from the upper left corner."""
 
 
 class PictureProblem(Refusal):
@@ -106,8 +108,8 @@ def read_image(path: str | os.PathLike[str], shape: Shape, recipe: Recipe = PLAI
     channels, and 16-bit gray keeps its precision.
     """
     channels, height, width = shape
-    with _opened(path) as image:
-        flat = _flatten(image, path, gray=channels == 1)
+    with opened(path) as image:
+        flat = flatten(image, path, gray=channels == 1)
         fitted = _fit(flat, height, width, recipe.resize)
         pixels = np.asarray(fitted, np.float32) / np.float32(255)
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -126,7 +128,7 @@ def write_maps(path: str | os.PathLike[str], maps: NDArray[np.float32]) -> None:
     levels = np.rint(maps * 255).astype(np.uint8)
     pixels = levels.transpose(1, 2, 0) if len(levels) == 3 else _tiles(levels)
     with writing(path) as stream:
-        _pillow().fromarray(pixels).save(stream, format="PNG")
+        pillow().fromarray(pixels).save(stream, format="PNG")
 
 
 def _tiles(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -142,21 +144,24 @@ def _tiles(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image]:
-    """An image with its pixels read; what goes wrong inside the block is the image's fault too."""
-    pillow = _pillow()
+def opened(path: str | os.PathLike[str]) -> Iterator[Image]:
+    """An image with its pixels read; what goes wrong inside the block is the image's fault too.
+
+    Raises FileProblem and PictureProblem. Sets filters of warnings, so it is for one thread at a time.
+    """
+    library = pillow()
     from PIL import UnidentifiedImageError
 
     name = os.fspath(path)
     with reading(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", pillow.DecompressionBombWarning)
+        warnings.simplefilter("error", library.DecompressionBombWarning)
         try:
-            with pillow.open(stream, formats=FORMATS) as image:
+            with library.open(stream, formats=FORMATS) as image:
                 image.load()
                 yield image
-        except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
-            message = f"`{name}` is larger than {pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        except (library.DecompressionBombError, library.DecompressionBombWarning):
+            message = f"`{name}` is larger than {library.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
             raise PictureProblem("A0623", message, "make it smaller first") from None
         except UnidentifiedImageError:
             message = f"`{name}` is no image that can be read"
@@ -165,9 +170,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image]:
             raise PictureProblem("A0622", f"`{name}` is damaged: {error}", "make the file again") from None
 
 
-def _flatten(image: Image, path: str | os.PathLike[str], *, gray: bool) -> Image:
-    """Upright and opaque, in gray or RGB of 0…255; 16-bit gray as floating-point numbers."""
-    pillow = _pillow()
+def flatten(image: Image, path: str | os.PathLike[str], *, gray: bool) -> Image:
+    """Upright and opaque, in gray or RGB of 0…255; 16-bit gray as floating-point numbers. Raises PictureProblem."""
+    library = pillow()
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image)
@@ -178,8 +183,8 @@ def _flatten(image: Image, path: str | os.PathLike[str], *, gray: bool) -> Image
         return _from_16_bit(upright, path)
     if upright.has_transparency_data:
         colours = upright.convert("RGBA")
-        white = pillow.new("RGBA", colours.size, "white")
-        upright = pillow.alpha_composite(white, colours)
+        white = library.new("RGBA", colours.size, "white")
+        upright = library.alpha_composite(white, colours)
     return upright.convert("L" if gray else "RGB")
 
 
@@ -188,7 +193,7 @@ def _from_16_bit(image: Image, path: str | os.PathLike[str]) -> Image:
     if values.min() < 0 or values.max() > 65535:
         message = f"`{os.fspath(path)}` has 32-bit pixels: which value is white, it does not say"
         raise PictureProblem("A0627", message, "save it with 8 or 16 bits")
-    gray: Image = _pillow().fromarray(values * np.float32(255 / 65535))
+    gray: Image = pillow().fromarray(values * np.float32(255 / 65535))
     return gray
 
 
@@ -197,17 +202,28 @@ def _fit(image: Image, height: int, width: int, resize: int | None) -> Image:
 
     One step from the part that will be seen, so that a long thin image costs no more than another.
     """
-    scale = resize / min(image.size) if resize else max(width / image.width, height / image.height)
-    across, down = min(image.width, width / scale), min(image.height, height / scale)
-    left, top = (image.width - across) / 2, (image.height - down) / 2
-    box = left, top, left + across, top + down
-    return image.resize((width, height), _pillow().Resampling.BILINEAR, box)
+    box = middle(image.width, image.height, height, width, resize)
+    return image.resize((width, height), pillow().Resampling.BILINEAR, box)
 
 
-def _pillow() -> Any:
+def middle(across: int, down: int, height: int, width: int, resize: int | None = None) -> Box:
+    """The part of an image of `across`×`down` pixels that a network's height×width sees, as (left, top, right, bottom).
+
+    As large as keeps the proportions; with `resize`, as if the short side were scaled to that first.
+    """
+    scale = resize / min(across, down) if resize else max(width / across, height / down)
+    wide, high = min(across, width / scale), min(down, height / scale)
+    left, top = (across - wide) / 2, (down - high) / 2
+    return left, top, left + wide, top + high
+
+
+def pillow() -> Any:
+    """The module `PIL.Image`; raises MachineProblem where Pillow is missing."""
     try:
         from PIL import Image
     except ImportError as error:
+        from archc.run.session import MachineProblem
+
         message = f"Pillow, which reads images, cannot be imported ({error})"
         raise MachineProblem("A0716", message, "install it with `pip install 'archc-nn[run]'`") from None
     return Image

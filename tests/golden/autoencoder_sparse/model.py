@@ -22,5 +22,6 @@ class Sparse(nn.Module):
         """Map a batch of N×1×8×8 to N×1×8×8."""
         x = torch.flatten(x, 1)  # 64
         x = torch.sigmoid(self.latent(x))  # 25
-        x = torch.sigmoid(self.fc2(x))  # 64
+        x = self.fc2(x)  # 64
+        x = torch.sigmoid(x)
         return torch.unflatten(x, 1, (1, 8, 8))  # 1×8×8

@@ -105,7 +105,9 @@ class DeconvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch of N×3×224×224 to logits of N×21×224×224."""
         x = F.relu(self.bn1(self.conv1(x)))  # 64×224×224
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = self.conv2(x)
+        x = self.bn2(x)
+        x = F.relu(x)
         x, switches1 = F.max_pool2d(x, 2, return_indices=True)  # 64×112×112
         x = F.relu(self.bn3(self.conv3(x)))  # 128×112×112
         x = F.relu(self.bn4(self.conv4(x)))
@@ -126,23 +128,32 @@ class DeconvNet(nn.Module):
         x = F.relu(self.bn15(self.conv15(x)))
         x = F.relu(self.bn16(self.deconv1(x)))  # 512×7×7
         x = F.max_unpool2d(x, switches5, (2, 2), output_size=(14, 14))  # 512×14×14
+        del switches5
         x = F.relu(self.bn17(self.deconv2(x)))
         x = F.relu(self.bn18(self.deconv3(x)))
         x = F.relu(self.bn19(self.deconv4(x)))
         x = F.max_unpool2d(x, switches4, (2, 2), output_size=(28, 28))  # 512×28×28
+        del switches4
         x = F.relu(self.bn20(self.deconv5(x)))
         x = F.relu(self.bn21(self.deconv6(x)))
         x = F.relu(self.bn22(self.deconv7(x)))  # 256×28×28
         x = F.max_unpool2d(x, switches3, (2, 2), output_size=(56, 56))  # 256×56×56
+        del switches3
         x = F.relu(self.bn23(self.deconv8(x)))
         x = F.relu(self.bn24(self.deconv9(x)))
         x = F.relu(self.bn25(self.deconv10(x)))  # 128×56×56
         x = F.max_unpool2d(x, switches2, (2, 2), output_size=(112, 112))  # 128×112×112
+        del switches2
         x = F.relu(self.bn26(self.deconv11(x)))
         x = F.relu(self.bn27(self.deconv12(x)))  # 64×112×112
         x = F.max_unpool2d(x, switches1, (2, 2), output_size=(224, 224))  # 64×224×224
-        x = F.relu(self.bn28(self.deconv13(x)))
-        x = F.relu(self.bn29(self.deconv14(x)))
+        del switches1
+        x = self.deconv13(x)
+        x = self.bn28(x)
+        x = F.relu(x)
+        x = self.deconv14(x)
+        x = self.bn29(x)
+        x = F.relu(x)
         return self.conv16(x)  # 21×224×224
 
     @torch.inference_mode()

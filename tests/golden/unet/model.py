@@ -70,18 +70,22 @@ class UNet(nn.Module):
         x = F.dropout(x, 0.5, self.training)
         x = F.relu(self.deconv1(x))  # 512×56×56
         x = torch.cat([left4[:, :, 4:60, 4:60], x], dim=1)  # 1024×56×56
+        del left4
         x = F.relu(self.conv3(x))  # 512×54×54
         x = F.relu(self.conv4(x))  # 512×52×52
         x = F.relu(self.deconv2(x))  # 256×104×104
         x = torch.cat([left3[:, :, 16:120, 16:120], x], dim=1)  # 512×104×104
+        del left3
         x = F.relu(self.conv5(x))  # 256×102×102
         x = F.relu(self.conv6(x))  # 256×100×100
         x = F.relu(self.deconv3(x))  # 128×200×200
         x = torch.cat([left2[:, :, 40:240, 40:240], x], dim=1)  # 256×200×200
+        del left2
         x = F.relu(self.conv7(x))  # 128×198×198
         x = F.relu(self.conv8(x))  # 128×196×196
         x = F.relu(self.deconv4(x))  # 64×392×392
         x = torch.cat([left1[:, :, 88:480, 88:480], x], dim=1)  # 128×392×392
+        del left1
         x = F.relu(self.conv9(x))  # 64×390×390
         x = F.relu(self.conv10(x))  # 64×388×388
         return self.conv11(x)  # 2×388×388

@@ -45,5 +45,6 @@ class AutoencoderDeconv(nn.Module):
         x = torch.unflatten(x, 1, (16, 7, 7))  # 16×7×7
         x = F.relu(self.deconv1(x))  # 16×14×14
         x = F.relu(self.conv3(x))  # 6×14×14
-        x = F.relu(self.deconv2(x))  # 6×28×28
+        x = self.deconv2(x)  # 6×28×28
+        x = F.relu(x)
         return torch.sigmoid(self.conv4(x))  # 1×28×28

@@ -31,13 +31,15 @@ class AutoencoderSwitches(nn.Module):
         """Map a batch of N×1×28×28 to N×1×28×28."""
         x = F.relu(self.conv1(x))  # 6×28×28
         x, switches1 = F.max_pool2d(x, 2, return_indices=True)  # 6×14×14
-        x = F.relu(self.conv2(x))  # 16×14×14
+        x = self.conv2(x)  # 16×14×14
+        x = F.relu(x)
         x, switches2 = F.max_pool2d(x, 2, return_indices=True)  # 16×7×7
         x = torch.flatten(x, 1)  # 784
         x = F.relu(self.latent(x))  # 64
         x = F.relu(self.fc2(x))  # 784
         x = torch.unflatten(x, 1, (16, 7, 7))  # 16×7×7
         x = F.max_unpool2d(x, switches2, (2, 2), output_size=(14, 14))  # 16×14×14
+        del switches2
         x = F.relu(self.conv3(x))  # 6×14×14
         x = F.max_unpool2d(x, switches1, (2, 2), output_size=(28, 28))  # 6×28×28
         return torch.sigmoid(self.conv4(x))  # 1×28×28

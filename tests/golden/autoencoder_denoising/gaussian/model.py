@@ -40,5 +40,6 @@ class DenoisingGaussian(nn.Module):
         x = self.noise1(x)
         x = torch.flatten(x, 1)  # 784
         x = torch.sigmoid(self.latent(x))  # 1000
-        x = torch.sigmoid(self.fc2(x))  # 784
+        x = self.fc2(x)  # 784
+        x = torch.sigmoid(x)
         return torch.unflatten(x, 1, (1, 28, 28))  # 1×28×28

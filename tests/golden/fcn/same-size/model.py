@@ -27,10 +27,14 @@ class FCNSameSize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch of N×3×128×128 to logits of N×21×128×128."""
         x = F.relu(self.conv1(x))  # 64×128×128
-        x = F.relu(self.conv2(x))
-        x = F.relu(self.conv3(x))
-        x = F.relu(self.conv4(x))
-        x = F.relu(self.conv5(x))
+        x = self.conv2(x)
+        x = F.relu(x)
+        x = self.conv3(x)
+        x = F.relu(x)
+        x = self.conv4(x)
+        x = F.relu(x)
+        x = self.conv5(x)
+        x = F.relu(x)
         return self.conv6(x)  # 21×128×128
 
     @torch.inference_mode()

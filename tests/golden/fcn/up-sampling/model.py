@@ -42,7 +42,8 @@ class FCNUpSampling(nn.Module):
         x = F.max_pool2d(x, 2)  # 128×32×32
         x = F.relu(self.conv3(x))  # 256×32×32
         x = F.relu(self.deconv1(x))  # 128×64×64
-        x = F.relu(self.deconv2(x))  # 64×128×128
+        x = self.deconv2(x)  # 64×128×128
+        x = F.relu(x)
         return self.conv4(x)  # 21×128×128
 
     @torch.inference_mode()

@@ -22,4 +22,5 @@ class Gelu(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = F.gelu(x)
         x = torch.flatten(x, 1)  # 120
-        return F.gelu(self.fc1(x), approximate="tanh")  # 10
+        x = self.fc1(x)  # 10
+        return F.gelu(x, approximate="tanh")

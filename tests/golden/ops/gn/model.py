@@ -23,4 +23,5 @@ class Gn(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = self.gn1(x)
         x = torch.flatten(x, 1)  # 120
-        return self.gn2(self.fc1(x))  # 10
+        x = self.fc1(x)  # 10
+        return self.gn2(x)

@@ -22,4 +22,5 @@ class Leakyrelu(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = F.leaky_relu(x, 0.01)
         x = torch.flatten(x, 1)  # 120
-        return F.leaky_relu(self.fc1(x), 0.2)  # 10
+        x = self.fc1(x)  # 10
+        return F.leaky_relu(x, 0.2)

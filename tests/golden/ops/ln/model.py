@@ -31,4 +31,5 @@ class Ln(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = self.ln1(x)
         x = torch.flatten(x, 1)  # 120
-        return self.ln2(self.fc1(x))  # 10
+        x = self.fc1(x)  # 10
+        return self.ln2(x)

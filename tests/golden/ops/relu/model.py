@@ -22,4 +22,5 @@ class Relu(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = F.relu(x)
         x = torch.flatten(x, 1)  # 120
-        return F.relu(self.fc1(x))  # 10
+        x = self.fc1(x)  # 10
+        return F.relu(x)

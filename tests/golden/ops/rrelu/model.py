@@ -22,4 +22,5 @@ class Rrelu(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = F.rrelu(x, 0.125, 1 / 3, self.training)
         x = torch.flatten(x, 1)  # 120
-        return F.rrelu(self.fc1(x), 0.1, 0.3, self.training)  # 10
+        x = self.fc1(x)  # 10
+        return F.rrelu(x, 0.1, 0.3, self.training)

@@ -21,4 +21,5 @@ class Sigmoid(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = torch.sigmoid(x)
         x = torch.flatten(x, 1)  # 120
-        return torch.sigmoid(self.fc1(x))  # 10
+        x = self.fc1(x)  # 10
+        return torch.sigmoid(x)

@@ -22,4 +22,5 @@ class Silu(nn.Module):
         """Map a batch of N×4×6×5 to N×10."""
         x = F.silu(x)
         x = torch.flatten(x, 1)  # 120
-        return F.silu(self.fc1(x))  # 10
+        x = self.fc1(x)  # 10
+        return F.silu(x)

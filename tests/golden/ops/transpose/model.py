@@ -23,5 +23,6 @@ class TransposeNet(nn.Module):
         x = x.flatten(2).transpose(1, 2)  # 12×6
         x = self.ln1(x)
         x = x.transpose(1, 2)  # 6×12
-        x = F.gelu(self.linear1(x))
+        x = self.linear1(x)
+        x = F.gelu(x)
         return x.transpose(1, 2)  # 12×6

@@ -46,8 +46,11 @@ class Unit(nn.Module):
         """Map N×in_channels×H×W to N×(4 * c)×H/s×W/s."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return F.relu(self.se1(out) + self.projection(x))
+        out = self.conv3(out)
+        out = self.bn3(out)
+        out = self.se1(out)
+        out = out + self.projection(x)
+        return F.relu(out)
 
 
 class SEResNet50(nn.Module):

@@ -37,7 +37,8 @@ class VGGD(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch of N×3×224×224 to logits of N×1000."""
         x = F.relu(self.conv1(x))  # 64×224×224
-        x = F.relu(self.conv2(x))
+        x = self.conv2(x)
+        x = F.relu(x)
         x = F.max_pool2d(x, 2)  # 64×112×112
         x = F.relu(self.conv3(x))  # 128×112×112
         x = F.relu(self.conv4(x))

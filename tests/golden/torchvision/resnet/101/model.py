@@ -28,8 +28,10 @@ class Bottleneck(nn.Module):
         """Map N×in_channels×H×W to N×(4 * c)×H/s×W/s."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return F.relu(out + self.downsample(x))
+        out = self.conv3(out)
+        out = self.bn3(out)
+        out = out + self.downsample(x)
+        return F.relu(out)
 
 
 class ResNet101(nn.Module):

@@ -1,0 +1,104 @@
+"""The four views by name: what each can be written as, and which options it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from archc.diagram.picture import FORMATS, Picture
+from archc.diagram.slide import PAGE
+from archc.diagram.theme import THEMES
+from archc.ir import Graph
+
+ScaleName = Literal["sqrt", "log", "linear"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a network."""
+
+    about: str
+    texts: tuple[str, ...] = ()
+    """What else it can be written as, by suffix; the first is what is printed."""
+    options: tuple[str, ...] = ()
+    several: bool = False
+    """Whether it puts several networks side by side."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Every kind of file, pictures first."""
+        return (*FORMATS, *self.texts)
+
+
+VIEWS = {
+    "graph": View("boxes and arrows", ("dot",), ("depth",)),
+    "volumes": View("the pyramid of volumes", options=("scale", "kernels")),
+    "table": View("the papers' configuration table", ("md", "tex", "html"), ("brackets",), several=True),
+    "chart": View("parameters, operations and memory of each layer", options=("depth",)),
+}
+SCALES: tuple[ScaleName, ...] = ("sqrt", "log", "linear")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a view is drawn; what a view does not know, it leaves alone."""
+
+    theme: str = "light"
+    size: tuple[int, int] = PAGE
+    depth: int | None = None
+    scale: ScaleName = "sqrt"
+    kernels: bool = False
+    brackets: bool = False
+
+
+def draw(view: str, graphs: Sequence[Graph], look: Look) -> Picture:
+    """The picture of a network, or of several in a table. Raises DiagramLimit for what nobody could read."""
+    theme = THEMES[look.theme]
+    match view:
+        case "graph":
+            from archc.diagram import graph
+
+            return graph.picture(graphs[0], theme, look.size, look.depth)
+        case "volumes":
+            from archc.diagram import volumes
+
+            return volumes.picture(graphs[0], theme, look.size, scale=look.scale, kernels=look.kernels)
+        case "table":
+            from archc.diagram import table
+
+            return table.picture(graphs, theme, look.size)
+        case "chart":
+            from archc.diagram import chart
+
+            return chart.picture(graphs[0], theme, look.size, look.depth)
+    raise KeyError(view)
+
+
+def write(view: str, graphs: Sequence[Graph], suffix: str, look: Look) -> bytes:
+    """The bytes of a file that ends in `suffix`, one of the view's. Raises as `draw` and `Picture.render` do."""
+    if suffix in FORMATS:
+        return draw(view, graphs, look).render(suffix)
+    return describe(suffix, graphs, look).encode()
+
+
+def describe(suffix: str, graphs: Sequence[Graph], look: Look) -> str:
+    """A view as text that is no picture: `dot`, `md`, `tex`, `html`."""
+    match suffix:
+        case "dot":
+            from archc.diagram import graph
+
+            return graph.dot(graphs[0], look.depth)
+        case "md":
+            from archc.diagram import table
+
+            return table.markdown(graphs)
+        case "tex":
+            from archc.diagram import table
+
+            return table.latex(graphs, brackets=look.brackets)
+        case "html":
+            from archc.diagram import table
+
+            return table.html(graphs)
+    raise KeyError(suffix)
