@@ -17,6 +17,7 @@ from archc.diagram.markup import clean
 from archc.diagram.parts import Box, Part
 from archc.ir import Argument, Graph, Node, Scope
 from archc.ops.declare import show
+from archc.ops.resize import Unpool
 from archc.tree import Quoted
 
 NAME, LAYER, MORE, DETAIL, BADGE = 15, 20, 16, 16, 22
@@ -106,10 +107,11 @@ def high(row: tuple[Field, ...]) -> float:
 
 
 class Cards:
-    """The boxes of one network; `compact` ones leave out the names of layers, and stack less."""
+    """The boxes of one network; `compact` ones leave out names that no layer refers to, and stack less."""
 
     def __init__(self, graph: Graph, *, compact: bool = False) -> None:
         self._compact = compact
+        self._named = {node.op.at.name for node in graph.nodes if isinstance(node.op, Unpool) and node.op.at}
         self._optional = {
             (block.name.text, parameter.name.text)
             for block in graph.blocks
@@ -197,7 +199,7 @@ class Cards:
             elif box.merges:
                 yield Field((Words(text, LAYER), *more), kind, min(ARRIVAL * len(node.inputs), MOST_HIGH))
             else:
-                if self._compact:
+                if self._compact and node.name not in self._named:
                     yield Field((Words(text, LAYER), *more), kind)
                     continue
                 name = self._between(box.group, box.last) if box.group else names(box, at)

@@ -87,9 +87,7 @@ def figure(graph: Graph, depth: int | None = None, size: tuple[int, int] = PAGE)
     """
     drawn = without_identities(graph) if branches(graph) else graph
     headed = lambda boxes, lines: heading(graph, boxes, lines, LIGHT)  # noqa: E731
-    if depth is not None:
-        return lay_out(drawn, folded(drawn, depth), Cards(drawn), headed, size)
-    choices = list(foldings(drawn))
+    choices = list(foldings(drawn)) if depth is None else [folded(drawn, depth)]
     found = largest(lay_out(drawn, parts, Cards(drawn), headed, size) for parts in choices)
     if not HOPELESS < found.scale < LEGIBLE:
         return found
@@ -159,10 +157,10 @@ def _largest(top: Level, look: Look, page: tuple[float, float], *, large: bool) 
         felt = min(scale, max(scale * CLUMSY**clumsiness, LEGIBLE))
         return _Trial((round(min(felt, LARGE), 2), -len(plan.rows), felt), clumsiness, width, plan, scale)
 
-    step = 9 if large else 3
+    step = 9 if large else 2
     best = max((tried(at, width) for at in range(len(crossings)) for width in range(0, len(ROOMS), step)), key=_worth)
     if not large:
-        near = range(max(best.width - 2, 0), min(best.width + 3, len(ROOMS)))
+        near = range(max(best.width - 1, 0), min(best.width + 2, len(ROOMS)))
         best = max((best, *(tried(best.clumsiness, width) for width in near)), key=_worth)
     spread(best.plan, page[0] / min(best.scale, LARGEST))
     return best.plan, best.scale
