@@ -8,8 +8,8 @@ from typing import Literal
 from archc.cost.outline import call
 from archc.diagram.items import light
 from archc.diagram.markup import clean
-from archc.diagram.volume_captions import LONGEST, caption, counted, times
-from archc.diagram.volume_way import Stretch, Way, area, longest_way
+from archc.diagram.volume.captions import LONGEST, caption, counted, times
+from archc.diagram.volume.way import Stretch, Way, area, longest_way
 from archc.ir import Family, Graph, Node, Shape
 from archc.ops.conv import Conv, Deconv
 from archc.ops.layout import Flatten

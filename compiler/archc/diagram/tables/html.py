@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from archc.diagram.svg import escaped
-from archc.diagram.table_model import Cell, Piece, Table
+from archc.diagram.tables.model import Cell, Piece, Table
 
 STYLE = """
   body { font-family: "DejaVu Sans", Verdana, sans-serif; color: #111111; background: #ffffff; margin: 2em; }

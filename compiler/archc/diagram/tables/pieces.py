@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from archc.diagram.table_blocks import bare, given, strides
-from archc.diagram.table_column import Band
-from archc.diagram.table_entries import Entry
-from archc.diagram.table_model import Piece
+from archc.diagram.tables.blocks import bare, given, strides
+from archc.diagram.tables.column import Band
+from archc.diagram.tables.entries import Entry
+from archc.diagram.tables.model import Piece
 
 LONGEST_PHRASE = 8
 MOST_TOLD = 24

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from archc.diagram.volume_runs import Run
-from archc.diagram.volume_solids import Measures, Solid
-from archc.diagram.volume_stations import Row, Station
+from archc.diagram.volume.runs import Run
+from archc.diagram.volume.solids import Measures, Solid
+from archc.diagram.volume.stations import Row, Station
 
 WITHIN = 7.0
 """Between the volumes of a run."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from archc.diagram.font import width
 from archc.diagram.scene import Group, Line, Mark, Pen, Text
 from archc.diagram.theme import Theme
-from archc.diagram.volume_runs import Run
+from archc.diagram.volume.runs import Run
 
 LINE = 1.28
 """The height of a line in its size."""

@@ -9,11 +9,11 @@ from itertools import pairwise
 from archc.cost.summary import rounded
 from archc.diagram.limits import DiagramLimit
 from archc.diagram.markup import clean
-from archc.diagram.table_align import aligned, kept
-from archc.diagram.table_column import Band, bands, hidden
-from archc.diagram.table_model import Cell, Head, Piece, Row, RowKind, Sum, Table
-from archc.diagram.table_pieces import pieces_of, repeats, whole_blocks
-from archc.diagram.table_tooltips import about_band, about_network
+from archc.diagram.tables.align import aligned, kept
+from archc.diagram.tables.column import Band, bands, hidden
+from archc.diagram.tables.model import Cell, Head, Piece, Row, RowKind, Sum, Table
+from archc.diagram.tables.pieces import pieces_of, repeats, whole_blocks
+from archc.diagram.tables.tooltips import about_band, about_network
 from archc.ir import Graph, people
 from archc.totals import totals
 

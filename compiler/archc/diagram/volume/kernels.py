@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from archc.diagram.scene import Group, Line, Mark, Pen, Polygon
 from archc.diagram.theme import Theme
-from archc.diagram.volume_places import Placed
-from archc.diagram.volume_solids import on_side
-from archc.diagram.volume_stations import Station
+from archc.diagram.volume.places import Placed
+from archc.diagram.volume.solids import on_side
+from archc.diagram.volume.stations import Station
 from archc.ir import Window
 
 ENTRANCE = 70.0

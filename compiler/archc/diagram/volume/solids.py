@@ -13,7 +13,7 @@ from typing import Literal
 
 from archc.diagram.scene import Mark, Pen, Point, Polygon
 from archc.diagram.theme import Paint
-from archc.diagram.volume_stations import Station
+from archc.diagram.volume.stations import Station
 from archc.ir import Shape
 
 Scale = Literal["sqrt", "log", "linear"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archc.cost.summary import rounded
 from archc.diagram.markup import clean
-from archc.diagram.table_column import Band
+from archc.diagram.tables.column import Band
 from archc.ir import Graph, Node, people
 from archc.ops.declare import written
 

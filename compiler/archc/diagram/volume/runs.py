@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from itertools import accumulate
 
-from archc.diagram.volume_captions import LONGEST, counted, times
-from archc.diagram.volume_stations import Station
-from archc.diagram.volume_way import area
+from archc.diagram.volume.captions import LONGEST, counted, times
+from archc.diagram.volume.stations import Station
+from archc.diagram.volume.way import area
 from archc.ir import people
 
 MOST_DRAWN = 4

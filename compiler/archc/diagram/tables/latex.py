@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from archc.cost.table import cells_wide
-from archc.diagram.table_model import Cell, Piece, Row, Table
+from archc.diagram.tables.model import Cell, Piece, Row, Table
 
 _WORDS = {
     "\\": r"\textbackslash{}",

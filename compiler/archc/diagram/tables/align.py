@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from archc.diagram.table_column import Band
-from archc.diagram.table_model import Piece
+from archc.diagram.tables.column import Band
+from archc.diagram.tables.model import Piece
 
 T = TypeVar("T")
 Grid = list[list[Band | None]]

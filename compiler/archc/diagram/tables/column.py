@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from archc.diagram.items import light
-from archc.diagram.table_blocks import Ways
-from archc.diagram.table_entries import Entry, Kind, Size, entries_of, size
+from archc.diagram.tables.blocks import Ways
+from archc.diagram.tables.entries import Entry, Kind, Size, entries_of, size
 from archc.ir import Graph, Node, Shape
 
 

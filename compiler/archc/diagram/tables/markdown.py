@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from archc.cost.table import cells_wide
-from archc.diagram.table_model import Cell, Piece, Row, Table
+from archc.diagram.tables.model import Cell, Piece, Row, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|#~$&!{}@]|(?<!\w)_|_(?!\w)|:(?=//|\S*@)|(?<=www)\.", re.IGNORECASE)
 

@@ -11,9 +11,9 @@ from archc.diagram.font import width
 from archc.diagram.limits import DiagramLimit
 from archc.diagram.picture import Picture
 from archc.diagram.slide import Entry, Heading, page, room
-from archc.diagram.table_layout import PANEL_GAP, SMALL, TEXT, Layout, Spread
-from archc.diagram.table_model import Cell, Row, Sum, Table
-from archc.diagram.table_panel import Panel
+from archc.diagram.tables.layout import PANEL_GAP, SMALL, TEXT, Layout, Spread
+from archc.diagram.tables.model import Cell, Row, Sum, Table
+from archc.diagram.tables.panel import Panel
 from archc.diagram.theme import Theme
 
 LEGIBLE, FLOOR = 20.0, 14.0

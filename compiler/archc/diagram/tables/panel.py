@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from archc.diagram.font import fitted, width
 from archc.diagram.scene import Anchor, Group, Line, Mark, Pen, Rect, Text
-from archc.diagram.table_layout import (
+from archc.diagram.tables.layout import (
     GUTTER,
     LEADING,
     LONGEST,
@@ -25,7 +25,7 @@ from archc.diagram.table_layout import (
     stub_lines,
     times_width,
 )
-from archc.diagram.table_model import Cell, Piece, Row, RowKind
+from archc.diagram.tables.model import Cell, Piece, Row, RowKind
 from archc.diagram.theme import Theme
 
 HEAVY, THIN, HAIR = 2.5, 1.5, 1.0

@@ -11,7 +11,7 @@ from typing import Literal
 from archc.cost.analyse import analyse
 from archc.cost.outline import Outline
 from archc.diagram.markup import clean
-from archc.diagram.table_blocks import Ways, layer, prefixes
+from archc.diagram.tables.blocks import Ways, layer, prefixes
 from archc.ir import Graph, Node, Scope, Shape, Value
 from archc.ops.conv import Deconv
 from archc.ops.merge import Merge

@@ -8,8 +8,8 @@ from itertools import pairwise
 from archc.diagram.scene import Curve, Group, Line, Mark, Pen, Point, arrowhead
 from archc.diagram.slide import Sample
 from archc.diagram.theme import Theme
-from archc.diagram.volume_places import HOP, Placed, hop, nearest
-from archc.diagram.volume_stations import Arc
+from archc.diagram.volume.places import HOP, Placed, hop, nearest
+from archc.diagram.volume.stations import Arc
 
 WIDTH = 2.0
 DASHES: dict[str, tuple[float, ...]] = {"identity": (), "projection": (8, 5), "switches": (2, 5)}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from archc.diagram.font import fitted, width
-from archc.diagram.table_model import Cell, Piece, Row, Table
+from archc.diagram.tables.model import Cell, Piece, Row, Table
 from archc.diagram.theme import Theme
 
 TEXT, SMALL = 24.0, 20.0
