@@ -223,7 +223,7 @@ class Network:
         return verify(folder if folder is not None else Path("build", self.stem), self.graph, seed=seed)
 
     def _repr_svg_(self) -> str:
-        return self.diagram().svg
+        return self.diagram()._repr_svg_()
 
     def __repr__(self) -> str:
         return f"<archc network {self.name}: {self.params:,} parameters, {self.macs:,} MACs>"

@@ -67,7 +67,8 @@ def measure(progress: Callable[[str], None] | None = None) -> Device:
 def _measured(bench: _Bench) -> Device:
     torch, cuda = bench.torch, bench.place == "cuda"
     capability: tuple[int, int] = torch.cuda.get_device_capability() if cuda else (0, 0)
-    name = torch.cuda.get_device_name() if cuda else f"{_processor()}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if cuda else f"{_processor()}, {count} thread{'' if count == 1 else 's'}"
     busy = ", while others kept the processors busy" if _busy() else ""
     workspace = _workspace(bench, capability) if cuda else 0
     bandwidth = _bandwidth(bench)
