@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from archc.plan.devices import Device
     from archc.plan.estimate import Plan
     from archc.recipe import Training
+    from archc.train.training import Outcome, Watcher
     from archc.verify import Report
 
 ViewName = Literal["graph", "volumes", "table", "chart"]
@@ -215,6 +216,55 @@ class Network:
         with prepared(self.graph, checkpoint, fresh, leave, seed) as transfer:
             load_into(transfer, target, force=force)
             return transfer.to_json()
+
+    def train(
+        self,
+        data: str | os.PathLike[str] = "digits",
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        lr: float | None = None,
+        init: str | os.PathLike[str] = "",
+        fresh: tuple[str, ...] = (),
+        leave: tuple[str, ...] = (),
+        freeze: tuple[str, ...] = (),
+        precision: str = "auto",
+        compiled: bool | None = None,
+        workers: int | None = None,
+        skip_broken: bool = False,
+        restart: bool = False,
+        watcher: Watcher | None = None,
+        **settings: object,
+    ) -> Outcome:
+        """Train the network, or go on where its folder says that a training was stopped; what came of it.
+
+        `data` is `digits` or a folder, `folder` the build folder, `build/<name>` unless said otherwise.
+        `settings` are words of a recipe in place of the file's, as they are written there: `epochs=5`,
+        `optimizer="sgd lr=0.1"`. The rest is as in `archc train`; `watcher` is told how it goes. With
+        `workers` above 0 a program needs `if __name__ == "__main__"`, as other processes import it.
+        Raises Refusal for everything that cannot be; what was kept before is whole in every case.
+        """
+        from archc.train.arrange import EVERY, Wish, arrange, read_words
+
+        place = Path(folder) if folder is not None else Path("build", self.stem)
+        wish = Wish(
+            os.fspath(data),
+            read_words(settings),
+            lr,
+            os.fspath(init),
+            fresh,
+            leave,
+            freeze,
+            precision,
+            compiled,
+            workers,
+            skip_broken,
+            restart,
+            EVERY,
+        )
+        arranged = arrange(self.graph, self.stem, place, wish)
+        from archc.train.training import train
+
+        return train(arranged.order, watcher)
 
     def verify(self, folder: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Report:
         """Compare what was built in a folder with itself and with the static numbers."""
