@@ -120,7 +120,8 @@ def _place(order: Order) -> Accelerator:
         AcceleratorState._reset_state()  # of an earlier training in this process
     # Only the last of several results is trained, so that layers of the others get no gradients.
     loose = [DistributedDataParallelKwargs(find_unused_parameters=True)] if len(order.graph.results) > 1 else []
-    return Accelerator(mixed_precision=mixed, kwargs_handlers=loose)
+    # Without `cpu`, Accelerate takes no notice of a launcher's processes where there is nothing but processors.
+    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=mixed, kwargs_handlers=loose)
 
 
 @contextmanager
