@@ -138,6 +138,7 @@ def test_kl_is_finite_with_gradients_where_a_unit_is_always_off() -> None:
 INCEPTION = """
 network Small
 input 8x8 gray
+hidden = relu
 block inception(one, three) {
   concat {
     conv-1-one
@@ -171,7 +172,8 @@ def test_one_step_by_hand(said: str, weight: float, tmp_path: Path) -> None:
     module.load_state_dict({name: torch.from_numpy(each) for name, each in initial(net.graph).items()})
     module.train()
     codes: list[torch.Tensor] = []
-    dict(module.named_modules())["conv2"].register_forward_hook(lambda layer, x, y: codes.append(torch.sigmoid(y)))
+    (coded,) = (each for each in module.modules() if getattr(each, "out_channels", 0) == 6)
+    coded.register_forward_hook(lambda layer, x, y: codes.append(torch.sigmoid(y)))
     x, target = torch.from_numpy(examples.images), torch.from_numpy(examples.targets)
     main, side = module(x)
     first, second = functional.cross_entropy(main, target), functional.cross_entropy(side, target)

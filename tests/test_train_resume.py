@@ -173,10 +173,10 @@ def test_a_training_leaves_pytorchs_own_random_numbers_to_others(tmp_path: Path)
     """Whatever was drawn before in this process changes nothing."""
     net = archc.loads(SMALL, name="small")
     torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002
+    np.random.seed(1)
     one = train(order(net, tmp_path / "one", batch=5))
     torch.manual_seed(2)
-    np.random.seed(2)  # noqa: NPY002
+    np.random.seed(2)
     other = train(order(net, tmp_path / "other", batch=5))
     assert timeless(one.history) == timeless(other.history)
     assert_same_training(tmp_path / "one", tmp_path / "other", net.stem)
