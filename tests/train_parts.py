@@ -164,6 +164,6 @@ def pictures(folder: Path, counts: Mapping[str, int], size: tuple[int, int] = (8
     for place, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            pixels = random.integers(0, 100, size, np.uint8) + 60 * place
+            pixels = random.integers(0, 60, size) + 60 * (place % 4)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02}.png")
     return folder

@@ -162,6 +162,7 @@ def _state(record: Mapping[str, Any]) -> State:
     counts = (state.epoch, state.step, state.best, state.waiting, state.sums.examples)
     if not all(isinstance(each, int) and each >= 0 for each in counts):
         raise ValueError("a count")
-    if [epoch.number for epoch in epochs] != list(range(1, state.epoch + 1)) or state.best > state.epoch:
+    numbers = [epoch.number for epoch in epochs]
+    if len(numbers) != state.epoch or numbers != list(range(1, len(numbers) + 1)) or state.best > state.epoch:
         raise ValueError("epochs")
     return state
