@@ -477,6 +477,15 @@ def test_the_batch_that_fits_is_that_of_archc_plan(name: str, precision: str) ->
     assert found == theirs if "H100" in name else 0.5 < found / theirs < 2
 
 
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA"])
+def test_networks_in_parts_are_refused(kind: str) -> None:
+    from accelerate.state import DistributedType
+
+    assert code(lambda: training.refuse_parts(DistributedType[kind])) == "A0656"
+    for whole in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        training.refuse_parts(DistributedType[whole])
+
+
 @pytest.mark.parametrize("package", ["torch", "accelerate"])
 def test_a_missing_library_is_named_with_its_extra(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

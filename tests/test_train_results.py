@@ -25,6 +25,9 @@ from conftest import ROOT
 from targets import module_class
 from train_parts import SMALL, kept, on_digits, timeless
 
+pytestmark = pytest.mark.xdist_group("training")
+"""The trained networks are shared."""
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[archc.Network, Path, Any]:
@@ -76,27 +79,6 @@ def test_the_accuracy_said_is_that_of_onnx_runtime_on_the_test(trained: tuple[ar
     assert loss == pytest.approx(outcome.best.test_loss, rel=1e-4)
 
 
-def test_a_digit_as_an_image_is_told(
-    trained: tuple[archc.Network, Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, folder, _ = trained
-    how = json.loads((folder / "preprocessing.json").read_text())
-    assert (folder / "classes.txt").read_text() == "".join(f"{digit}\n" for digit in range(10))
-    assert how["resize"] == []
-    data = load_data("digits")
-    wanted = {}
-    for at in range(20):
-        image, label = data.test[at]
-        Image.fromarray(image[:, :, 0]).save(tmp_path / f"{at:02}.png")
-        wanted[f"{at:02}.png"] = str(label)
-    numbers = [f"--{word}={','.join(map(str, how[word]))}" for word in ("mean", "std")]
-    assert main(["run", str(folder), str(tmp_path), "--device", "cpu", "--json", *numbers]) == 0
-    answers = json.loads(capsys.readouterr().out)["answers"]
-    told = {Path(answer["file"]).name: answer["classes"][0]["name"] for answer in answers}
-    assert told.keys() == wanted.keys()
-    assert sum(told[name] == label for name, label in wanted.items()) >= 18
-
-
 def test_what_else_it_leaves(trained: tuple[archc.Network, Path, Any]) -> None:
     _, folder, outcome = trained
     with open(folder / "training" / "epochs.csv", newline="", encoding="utf-8") as stream:
@@ -146,10 +128,39 @@ def _said(**words: object) -> Any:
 # Networks that learn ------------------------------------------------------------------------------
 
 
-def test_lenet_5_tells_digits_by_its_recipe(tmp_path: Path) -> None:
-    outcome = archc.load(ROOT / "specs" / "lenet5.arch").train("digits", tmp_path)
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """LeNet-5 by the recipe of its file."""
+    folder = tmp_path_factory.mktemp("lenet")
+    return folder, archc.load(ROOT / "specs" / "lenet5.arch").train("digits", folder)
+
+
+def test_lenet_5_tells_digits_by_its_recipe(lenet: tuple[Path, Any]) -> None:
+    _, outcome = lenet
     assert len(outcome.history) == 20
     assert outcome.best.test_accuracy >= 0.98
+
+
+def test_archc_run_tells_the_images_of_the_test_as_well_as_was_said(
+    lenet: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, outcome = lenet
+    how = json.loads((folder / "preprocessing.json").read_text())
+    assert (folder / "classes.txt").read_text() == "".join(f"{digit}\n" for digit in range(10))
+    assert how["resize"] == []
+    data = load_data("digits")
+    wanted = {}
+    for at in range(len(data.test)):
+        image, label = data.test[at]
+        Image.fromarray(image[:, :, 0]).save(tmp_path / f"{at:03}.png")
+        wanted[f"{at:03}.png"] = str(label)
+    numbers = [f"--{word}={','.join(map(str, how[word]))}" for word in ("mean", "std")]
+    assert main(["run", str(folder), str(tmp_path), "--device", "cpu", "--json", *numbers]) == 0
+    answers = json.loads(capsys.readouterr().out)["answers"]
+    told = {Path(answer["file"]).name: answer["top"][0]["class"] for answer in answers}
+    assert told.keys() == wanted.keys()
+    right = sum(told[name] == label for name, label in wanted.items())
+    assert right / len(wanted) == pytest.approx(outcome.best.test_accuracy, abs=1e-9)
 
 
 def test_the_convolutional_autoencoder_gives_digits_back(tmp_path: Path) -> None:

@@ -222,46 +222,20 @@ class Network:
         data: str | os.PathLike[str] = "digits",
         folder: str | os.PathLike[str] | None = None,
         *,
-        lr: float | None = None,
-        init: str | os.PathLike[str] = "",
-        fresh: tuple[str, ...] = (),
-        leave: tuple[str, ...] = (),
-        freeze: tuple[str, ...] = (),
-        precision: str = "auto",
-        compiled: bool | None = None,
-        workers: int | None = None,
-        skip_broken: bool = False,
-        restart: bool = False,
         watcher: Watcher | None = None,
-        **settings: object,
+        **said: Any,
     ) -> Outcome:
-        """Train the network, or go on where its folder says that a training was stopped; what came of it.
+        """Train the network into a build folder, or go on where a training was stopped there; what came of it.
 
-        `data` is `digits` or a folder, `folder` the build folder, `build/<name>` unless said otherwise.
-        `settings` are words of a recipe in place of the file's, as they are written there: `epochs=5`,
-        `optimizer="sgd lr=0.1"`. The rest is as in `archc train`; `watcher` is told how it goes. With
-        `workers` above 0 a program needs `if __name__ == "__main__"`, as other processes import it.
-        Raises Refusal for everything that cannot be; what was kept before is whole in every case.
+        `data` is `digits` or a folder. Said by name are words of a recipe, in place of the file's and as they are
+        written there (`epochs=5`, `optimizer="sgd lr=0.1"`), and the options of `archc train`: `lr`, `init`,
+        `fresh`, `leave`, `freeze`, `precision`, `compiled`, `workers`, `skip_broken`, `restart`, `every`. With
+        `workers` a script needs `if __name__ == "__main__"`. Raises Refusal; what was kept before is whole.
         """
-        from archc.train.arrange import EVERY, Wish, arrange, read_words
+        from archc.train.arrange import arrange, read_wish
 
         place = Path(folder) if folder is not None else Path("build", self.stem)
-        wish = Wish(
-            os.fspath(data),
-            read_words(settings),
-            lr,
-            os.fspath(init),
-            fresh,
-            leave,
-            freeze,
-            precision,
-            compiled,
-            workers,
-            skip_broken,
-            restart,
-            EVERY,
-        )
-        arranged = arrange(self.graph, self.stem, place, wish)
+        arranged = arrange(self.graph, self.stem, place, read_wish(os.fspath(data), said))
         from archc.train.training import train
 
         return train(arranged.order, watcher)

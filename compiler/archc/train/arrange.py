@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,15 @@ class Arranged:
     data: Data
     notes: tuple[str, ...]
     """What the user should know."""
+
+
+def read_wish(data: str, said: Mapping[str, Any]) -> Wish:
+    """What keyword arguments ask for: fields of a wish by their names, and words of a recipe; raises as `read_words`."""
+    names = {entry.name for entry in fields(Wish)} - {"data", "said"}
+    words = {name: value for name, value in said.items() if name not in names}
+    options = {name: value for name, value in said.items() if name in names}
+    options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+    return Wish(data, read_words(words), **options)
 
 
 def read_words(words: Mapping[str, object]) -> tuple[Setting, ...]:
@@ -280,10 +289,8 @@ def _begin(graph: Graph, wish: Wish, seed: int) -> tuple[dict[str, Any] | None, 
 
     from archc.transfer import prepared
 
-    with (
-        TemporaryDirectory() as folder,
-        prepared(graph, wish.init, wish.fresh, wish.leave, seed) as transfer,
-    ):
+    match = prepared(graph, os.fspath(wish.init), wish.fresh, wish.leave, seed)
+    with TemporaryDirectory() as folder, match as transfer:
         file = Path(folder, "begin.safetensors")
         transfer.write(file)
         return load_file(file), tuple(transfer.report(short=True))

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
-from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+from accelerate.state import AcceleratorState, DistributedType  # type: ignore[import-untyped]
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, write_text
@@ -121,7 +121,20 @@ def _place(order: Order) -> Accelerator:
     # Only the last of several results is trained, so that layers of the others get no gradients.
     loose = [DistributedDataParallelKwargs(find_unused_parameters=True)] if len(order.graph.results) > 1 else []
     # Without `cpu`, Accelerate takes no notice of a launcher's processes where there is nothing but processors.
-    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=mixed, kwargs_handlers=loose)
+    place = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=mixed, kwargs_handlers=loose)
+    refuse_parts(place.distributed_type)
+    return place
+
+
+def refuse_parts(kind: str) -> None:
+    """Each process has to hold the whole network, as its state is kept so. Raises Refusal A0656."""
+    known = [name for name in DistributedType if name == "NO" or name.startswith("MULTI_")]
+    if kind not in known:
+        message = (
+            f"the launcher asks for {kind}, which leaves each process a part of the network, or needs its own loop"
+        )
+        help = "launch it with `torchrun`, or `accelerate launch --multi_gpu`"
+        raise Refusal([Diagnostic("A0656", message, help=help)], status=2)
 
 
 @contextmanager
