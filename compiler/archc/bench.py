@@ -170,7 +170,8 @@ def bench(
 
     The answers of all ways are compared first, on the batch that is timed. Without a `roofline` this machine is
     measured, which takes some seconds more. Raises Refusal A0804 for a batch that cannot be, A0713 for one that
-    does not fit, A0809 for a roofline of another kind of device, A0725 where answers differ, and what `open_both` and `measure` raise.
+    does not fit, A0809 for a roofline of another kind of device, A0725 where answers differ, and what `open_both`
+    and `measure` raise.
     """
     for batch in batches:
         refuse_batch(batch)

@@ -155,10 +155,14 @@ def difference(one: Contestant, other: Contestant, batch: NDArray[np.float32]) -
 
     Raises MachineProblem A0725 for more than the tolerance: they do not run the same network.
     """
+    import numpy as np
+
     found, wanted = (each.answers(each.run(each.bring(batch))) for each in (one, other))
     if [each.shape for each in found] != [each.shape for each in wanted]:
         shapes = " and ".join(str([each.shape for each in results]) for results in (found, wanted))
         raise _differ(one, other, f"of the shapes {shapes}")
+    if not all(np.isfinite(each).all() for each in (*found, *wanted)):
+        raise _differ(one, other, "not finite")
     relative = apart(found, wanted)
     # Written so that a difference that is no number fails.
     if not relative <= TOLERANCE:
