@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -107,7 +108,9 @@ def exported(network: nn.Module, session: Session, batch: int, file: Path) -> Co
     import onnxruntime  # type: ignore[import-untyped]
 
     x = torch.zeros(batch, *session.input, device=session.device)
-    torch.onnx.export(Whole(network).eval(), (x,), file, dynamo=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, of what it calls itself
+        torch.onnx.export(Whole(network).eval(), (x,), file, dynamo=True, verbose=False)
     options = session.inference.get_session_options()
     providers = session.inference.get_providers(), session.inference.get_provider_options()
     wanted = [(name, providers[1][name]) for name in providers[0]]
@@ -181,11 +184,15 @@ def main() -> None:
     asking = parser(__doc__ or "", rounds=0)
     asking.add_argument("--on", choices=("cuda", "cpu"), help="where to run (the GPU if there is one)")
     asking.add_argument("--seconds", type=float, default=15.0, help="how long each case is timed (15)")
+    asking.add_argument("--threads", type=int, default=1, help="of a CPU (one, which waits for no other)")
     asking.add_argument("--only", action="append", default=[], help="networks whose names contain this")
     chosen = asking.parse_args()
     place = chosen.on or ("cuda" if torch.cuda.is_available() else "cpu")
     if place == "cuda" and not torch.cuda.is_available():
         raise SystemExit("PyTorch finds no GPU here, so nothing is measured on one; `--on cpu` takes small networks")
+    if place == "cpu":
+        # Where others run too, an operation of several threads waits for the slowest, for a slice of the scheduler's.
+        torch.set_num_threads(chosen.threads)
     here, begun = accelerator(), waiting()
     import onnxruntime
 

@@ -280,11 +280,15 @@ def main() -> None:
     asking.add_argument("--on", choices=("cuda", "cpu"), help="where to run (the GPU if there is one)")
     asking.add_argument("--seconds", type=float, default=20.0, help="how long each pair of modules is timed (20)")
     asking.add_argument("--batch", type=int, help="examples in a batch (64 on a GPU, 8 on a CPU)")
+    asking.add_argument("--threads", type=int, default=1, help="of a CPU (one, which waits for no other)")
     asking.add_argument("--only", action="append", default=[], choices=MODELS, help="networks; all unless said")
     chosen = asking.parse_args()
     place = chosen.on or ("cuda" if torch.cuda.is_available() else "cpu")
     if place == "cuda" and not torch.cuda.is_available():
         raise SystemExit("PyTorch finds no GPU here, so nothing is measured on one; `--on cpu` takes small inputs")
+    if place == "cpu":
+        # Where others run too, an operation of several threads waits for the slowest, for a slice of the scheduler's.
+        torch.set_num_threads(chosen.threads)
     batch = chosen.batch or BATCH[place]
     here, begun = accelerator(), waiting()
     print(
