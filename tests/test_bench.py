@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,14 @@ def test_compiled_is_timed_where_it_works(folder: Path, monkeypatch: pytest.Monk
     assert set(result.batches[0].times) == {"onnxruntime", "eager", "compiled"}
     assert result.batches[0].apart["compiled"] == 0
     assert "PyTorch, compiled" in result.render()
+
+
+def test_the_compiler_finds_the_names_of_the_generated_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of torch.compile but the last step, which wants a C++ compiler."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    (each,) = timed(folder, (2,), compiling=True).batches
+    assert each.missing == {}
+    assert each.apart["compiled"] < 1e-6
 
 
 def test_a_network_without_predict_is_run_without_gradients() -> None:
