@@ -23,6 +23,7 @@ COMMANDS = {
     "look": "pictures of what was learnt: kernels, responses, reconstructions, curves",
     "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
     "run": "run a built network on images",
+    "bench": "time a network in ONNX Runtime and PyTorch, against the roofline",
     "completion": "print a completion script for a shell",
 }
 
