@@ -23,6 +23,7 @@ COMMANDS = {
     "look": "pictures of what was learnt: kernels, responses, reconstructions, curves",
     "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
     "run": "run a built network on images",
+    "eval": "judge a built network by data: errors, accuracies, distances",
     "completion": "print a completion script for a shell",
 }
 

@@ -34,14 +34,14 @@ def parser() -> Parser:
     )
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
     made.add_argument("--result", metavar="NAME", default="", help="which result of a network that has several")
-    made.add_argument("--batch", type=_positive, metavar="N", help="images at once (8; of names that come in, 1)")
-    made.add_argument("--top", type=_positive, default=5, help="how many classes to name (5)")
+    made.add_argument("--batch", type=positive, metavar="N", help="images at once (8; of names that come in, 1)")
+    made.add_argument("--top", type=positive, default=5, help="how many classes to name (5)")
     made.add_argument("--classes", metavar="FILE", help="a file of class names, one a line (the build's `classes.txt`)")
-    made.add_argument("--resize", type=_positive, metavar="SIDE", help="short side before the centre is cut out")
-    made.add_argument("--mean", type=_numbers, metavar="R,G,B", help="subtracted from pixels in 0 to 1")
+    made.add_argument("--resize", type=positive, metavar="SIDE", help="short side before the centre is cut out")
+    made.add_argument("--mean", type=numbers, metavar="R,G,B", help="subtracted from pixels in 0 to 1")
     made.add_argument(
         "--std",
-        type=_numbers,
+        type=numbers,
         metavar="R,G,B",
         help="pixels are divided by it; all three as the build's `preprocessing.json` says unless given",
     )
@@ -50,14 +50,16 @@ def parser() -> Parser:
     return made
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number from 1, for options."""
     number = whole_number(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between, for options."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -115,7 +117,7 @@ def _stream(
 ) -> int:
     """Answer for names as they come, each in a line of JSON or a paragraph."""
     from archc.run.answers import answer_json, block, said
-    from archc.run.classify import Unread, class_names, classify_stream, draws
+    from archc.run.classify import CLASSES, Unread, class_names, classify_stream, draws
 
     begun, answered, failed = 0.0, 0, 0
     for answer in classify_stream(
@@ -139,8 +141,8 @@ def _stream(
             line = json.dumps(answer_json(answer), ensure_ascii=False) if as_json else ""
         print(line if as_json else words, flush=True)
     if options.format == "text":
-        own = "" if classes is not None or draws(session) or not class_names(session) else "classes.txt"
-        for words in said(preprocessing, own):
+        own = classes is None and not draws(session) and class_names(session)
+        for words in said(preprocessing, str(session.model.with_name(CLASSES)) if own else ""):
             print(words, file=sys.stderr)
         tell_speed(answered - 1, time.perf_counter() - begun)
     return 1 if failed else 0

@@ -153,7 +153,9 @@ def _publish(order: Order, best: Path, about: Mapping[str, Any], weights: Path) 
     found, tensors, _ = state.load(best, about)
     numbers = {name: tensor.numpy() for name, tensor in tensors.items()}
     epoch = found.history[-1]
-    write_trained(order.graph, weights, numbers, f"trained epoch={epoch.number} data={order.source}")
+    # The seed tells what they began as, unless that was a checkpoint.
+    begun = "" if order.begin is not None else f"seed={order.settings.seed} "
+    write_trained(order.graph, weights, numbers, f"trained {begun}epoch={epoch.number} data={order.source}")
 
 
 def is_first() -> bool:
