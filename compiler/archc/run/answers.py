@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from archc.ir import Shape, people
 from archc.run.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _NAMED = 5
 """File names listed before the rest are only counted."""
@@ -82,6 +87,11 @@ class Results:
         tail += said(self.preprocessing, self.classes)
         tail.append(f"ran on {self.device.upper()}" + (f" (CUDA: {self.note})" if self.note else ""))
         return "\n\n".join([*blocks, "\n".join(tail)])
+
+
+def are_probabilities(scores: NDArray[np.float32]) -> bool:
+    """Whether none is below 0, and all make 1 together."""
+    return bool(scores.min() >= 0) and abs(float(scores.sum(dtype=np.float64)) - 1) < 1e-3
 
 
 def said(preprocessing: Preprocessing, classes: str) -> list[str]:

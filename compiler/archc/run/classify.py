@@ -13,7 +13,7 @@ import numpy as np
 
 from archc.files import FileProblem, ensure_folder, read_source, refuse_overwriting
 from archc.ir import Shape
-from archc.run.answers import Answer, Guess, Results
+from archc.run.answers import Answer, Guess, Results, are_probabilities
 from archc.run.images import (
     PictureProblem,
     Recipe,
@@ -246,11 +246,6 @@ def guess(path: Path, result: NDArray[np.float32], top: int, names: Sequence[str
     best = np.argsort(-scores, kind="stable")[:top]
     guesses = tuple(Guess(int(index), float(scores[index]), names[index] if names else "") for index in best)
     return Answer(path, guesses, probabilities=are_probabilities(scores))
-
-
-def are_probabilities(scores: NDArray[np.float32]) -> bool:
-    """Whether none is below 0, and all make 1 together."""
-    return bool(scores.min() >= 0) and abs(float(scores.sum(dtype=np.float64)) - 1) < 1e-3
 
 
 def _draw(path: Path, result: NDArray[np.float32], picture: Shape, target: Path | None) -> Answer:
