@@ -7,6 +7,7 @@ rows of a fully connected layer lie as its input did.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,14 +70,22 @@ def tiles_of(node: Node, weight: Numbers, channel: int | None) -> list[Numbers]:
 
 
 def _as_input(row: Numbers, x: Shape) -> Numbers:
-    """A row of a fully connected layer in the form of its input, channels side by side."""
-    if len(x) == 3:
-        channels, height, width = x
-        if channels == 3:
-            return row.reshape(x).transpose(1, 2, 0)
-        return row.reshape(channels * height, width) if channels > 1 else row.reshape(height, width)
+    """A row of a fully connected layer in the form of its input; many channels as a square of their maps."""
+    if len(x) == 3 and len(row) == prod(x):
+        maps = row.reshape(x)
+        return maps.transpose(1, 2, 0) if len(maps) == 3 else _mosaic(maps)
     side = round(len(row) ** 0.5)
     return row.reshape(side, side) if side * side == len(row) else row.reshape(1, -1)
+
+
+def _mosaic(maps: Numbers) -> Numbers:
+    """Maps C×H×W in rows, about as many across as down, filled up with zeros."""
+    channels, height, width = maps.shape
+    across = ceil(sqrt(channels))
+    down = ceil(channels / across)
+    whole = np.zeros((down * across, height, width), np.float32)
+    whole[:channels] = maps
+    return whole.reshape(down, across, height, width).transpose(0, 2, 1, 3).reshape(down * height, across * width)
 
 
 def picture(
@@ -98,7 +107,7 @@ def picture(
         raise ValueError("there is nothing to draw")
     begun, trained = (tiles_of(node, each, channel)[:MOST] if each is not None else [] for each in (before, after))
     low, high = _range([*begun, *trained])
-    scale = f"black {low:.3g}, white {high:.3g}"
+    scale = f"black {low:.3g}, white {high:.3g}".replace("-", "−")
     named = (("before training", begun), ("after", trained))
     panels = [Panel(words, tuple(tile(each, low, high) for each in tiles), scale) for words, tiles in named if tiles]
     if begun and trained:

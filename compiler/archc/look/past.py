@@ -15,7 +15,7 @@ WHAT = ("loss", "accuracy", "rate")
 """What there is to be seen."""
 COLUMNS = {
     "loss": (("training", "loss"), ("test", "test_loss")),
-    "accuracy": (("training", "accuracy"), ("test", "test_accuracy"), ("test, among five", "test_top5")),
+    "accuracy": (("training", "accuracy"), ("test", "test_accuracy"), ("test top 5", "test_top5")),
     "rate": (("learning rate", "rate"),),
 }
 

@@ -27,6 +27,10 @@ SHOWN = ("conv", "activation", "pool", "merge")
 NAME, SMALL = 22, 18
 FEWEST = 5
 """Channels that a row shows at least, if the layer has them."""
+LARGE = 96.0
+"""The height of a tile that is seen at a glance."""
+GAP = 0.06
+"""Between two tiles, as a part of one."""
 LEFT = 330.0
 """The width of the column with the image and the classes."""
 
@@ -129,15 +133,32 @@ def _row(answer: Response, left: float, top: float, wide: float, high: float, th
         Text(left, top + NAME, words, NAME, theme.text, bold=True),
         Text(left + wide, top + NAME, people(maps.shape), SMALL, theme.muted, anchor="end"),
     ]
-    least = min(len(maps), FEWEST)
-    each = min((high - NAME - 16) * maps.shape[2] / maps.shape[1], wide / (least * 1.06))
-    side = each * maps.shape[1] / maps.shape[2]
-    count = max(min(int(wide // (each * 1.06)), len(maps)), 1)
+    ratio = maps.shape[2] / maps.shape[1]
+    lines, columns, side = _arranged(len(maps), wide, high - NAME - 16, ratio)
     strength = np.abs(maps).mean(axis=(1, 2))
-    chosen = np.sort(np.argsort(-strength, kind="stable")[:count])
-    low, high_ = float(maps[chosen].min()), float(maps[chosen].max())
+    chosen = np.sort(np.argsort(-strength, kind="stable")[: lines * columns])
+    low, most = float(maps[chosen].min()), float(maps[chosen].max())
     for place, channel in enumerate(chosen.tolist()):
-        levels = tile(maps[channel], low, high_)
-        x = left + place * each * 1.06
-        marks.append(Image(x, top + NAME + 10, each, side, png(levels), crisp=min(maps.shape[1:]) <= 64))
+        levels = tile(maps[channel], low, most)
+        x = left + place % columns * side * ratio * (1 + GAP)
+        y = top + NAME + 10 + place // columns * side * (1 + GAP)
+        marks.append(Image(x, y, side * ratio, side, png(levels), crisp=min(maps.shape[1:]) <= 64))
     return marks
+
+
+def _arranged(channels: int, wide: float, high: float, ratio: float) -> tuple[int, int, float]:
+    """Lines, tiles of width to height `ratio` in each, and how high they are: many of them, and large.
+
+    At least `FEWEST` are shown, if there are so many, and in several lines only where they stay `LARGE`.
+    """
+    best, found = 0.0, (1, 1, high)
+    for lines in range(1, 5):
+        for columns in range(1, min(channels, 60) + 1):
+            side = min(high / (lines + GAP * (lines - 1)), wide / ratio / (columns + GAP * (columns - 1)))
+            shown = min(lines * columns, channels)
+            if (lines - 1) * columns >= channels or shown < min(channels, FEWEST) or (lines > 1 and side < LARGE):
+                continue
+            worth = shown * side**1.5
+            if worth > best:
+                best, found = worth, (lines, columns, side)
+    return found
