@@ -7,16 +7,16 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
+from archc.diagram.palette import PAINTS, TEXT
+from archc.diagram.rows import in_rows
 
 import archc
 from archc.diagram import render as rendering
 from archc.diagram.fold import folded
 from archc.diagram.graph import MOST_BOXES, DiagramLimit, dot
 from archc.diagram.markup import clean, html, quoted
-from archc.diagram.palette import PAINTS, TEXT
 from archc.diagram.parts import Box, Cluster, boxes_of
 from archc.diagram.render import EngineFailed, EngineMissing, render
-from archc.diagram.rows import in_rows
 from archc.ir import Graph, Node, Scope, Value
 from archc.ops.conv import Conv, Deconv
 from archc.ops.declare import Reference

@@ -198,7 +198,7 @@ def _reconstructions(options: argparse.Namespace, network: Network, folder: Path
 
     from archc.look.inputs import eye_of
     from archc.look.kernels import LookProblem
-    from archc.look.pairs import find_code, picture
+    from archc.look.pairs import find_code, picture, written_name
     from archc.look.watch import watch
     from archc.run.preprocessing import read_preprocessing
 
@@ -213,7 +213,7 @@ def _reconstructions(options: argparse.Namespace, network: Network, folder: Path
     learnt = _weights(options, network, folder)
     inputs = np.stack([each.values for each in shown])
     (codes,), outputs = watch(graph, learnt.all(), inputs, [code])
-    source = " · ".join(filter(None, (f"code: {code.name}", learnt.said)))
+    source = " · ".join(filter(None, (f"code: {written_name(graph, code)}", learnt.said)))
     return picture(graph.name, list(inputs), list(outputs), eye, theme, options.size, codes=list(codes), source=source)
 
 

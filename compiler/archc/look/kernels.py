@@ -31,7 +31,7 @@ class LookProblem(Refusal):
     """Nothing to look at as asked. The exit code is 2.
 
     A0661 no such layer, or none of the kind · A0662 no such channel · A0663 not trained yet
-    A0664 no images to show
+    A0664 no images to show · A0665 nothing is given back
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:

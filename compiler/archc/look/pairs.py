@@ -42,6 +42,14 @@ def find_code(graph: Graph, name: str = "") -> Node:
     return nodes[at]
 
 
+def written_name(graph: Graph, node: Node) -> str:
+    """The layer by a name that stands in the text: of an activation that is implied, that of the layer before it."""
+    at = graph.nodes.index(node)
+    while at and graph.nodes[at].implied:
+        at -= 1
+    return graph.nodes[at].name
+
+
 def picture(
     name: str,
     inputs: Sequence[Numbers],

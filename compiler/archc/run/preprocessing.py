@@ -37,11 +37,12 @@ class Preprocessing:
         std: tuple[float, ...] | None = None,
     ) -> Preprocessing:
         """The same with what a command says in its place."""
+        said = (resize, mean, std)
         return Preprocessing(
             self.resize if resize is None else resize,
             self.mean if mean is None else mean,
             self.std if std is None else std,
-            self.origin,
+            self.origin if None in said else "",
         )
 
     def __str__(self) -> str:
