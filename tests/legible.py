@@ -118,6 +118,8 @@ class Page:
     words: list[Words] = field(default_factory=list)
     areas: list[Area] = field(default_factory=list)
     ways: list[Way] = field(default_factory=list)
+    images: list[Box] = field(default_factory=list)
+    """Pixels: neither words nor borders, but nothing may lie on them."""
     names: list[str] = field(default_factory=list)
     tooltips: dict[str, str] = field(default_factory=dict)
     """What is said of each named group."""
@@ -152,6 +154,9 @@ def _walk(element: ElementTree.Element, kinds: tuple[str, ...], page: Page) -> N
                     continue
                 corners = ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high))
                 page.areas.append(Area(corners, child.attrib["fill"], child.get("stroke", ""), order, kinds))
+            case "image":
+                x, y, wide, high = (float(child.attrib[name]) for name in ("x", "y", "width", "height"))
+                page.images.append(Box(x, y, x + wide, y + high))
             case "polygon":
                 page.areas.append(
                     Area(
@@ -238,6 +243,7 @@ def faults(svg: str) -> list[str]:
         *_small(page),
         *_overlaps(page),
         *_crossings(page),
+        *_covered(page),
         *_pale(page),
         *_empty(page),
     ]
@@ -323,6 +329,20 @@ def _crossings(page: Page) -> Iterator[str]:
                 yield f"an arrow runs through a box of {area.kinds[-1]}"
 
 
+def _covered(page: Page) -> Iterator[str]:
+    """No words on pixels, no pixels on others or over the edge of the page."""
+    inner = Box(EDGE, EDGE, page.width - EDGE, page.height - EDGE)
+    for image in page.images:
+        if not inner.holds(image):
+            yield "pixels touch the edge of the page"
+        for words in page.words:
+            if words.box.shrunk(1).meets(image):
+                yield f"`{words.text}` lies on pixels"
+    for one, two in combinations(page.images, 2):
+        if one.shrunk(0.5).meets(two.shrunk(0.5)):
+            yield "two areas of pixels overlap"
+
+
 def _pale(page: Page) -> Iterator[str]:
     for words in page.words:
         middle = ((words.box.left + words.box.right) / 2, (words.box.top + words.box.bottom) / 2)
@@ -343,6 +363,7 @@ def _empty(page: Page) -> Iterator[str]:
     heading = [words for words in page.words if "legend" in words.kinds or "heading" in words.kinds]
     top = max((words.box.bottom for words in heading), default=0.0)
     corners = [point for area in page.areas if "legend" not in area.kinds for point in area.points]
+    corners += [corner for box in page.images for corner in ((box.left, box.top), (box.right, box.bottom))]
     corners += [point for way in page.ways if "legend" not in way.kinds for point in way.points]
     corners += [
         corner

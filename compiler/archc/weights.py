@@ -7,6 +7,7 @@ changes no other. numpy is imported only where numbers are drawn.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,6 +119,15 @@ def drawn(entry: Entry, fill: Begin, seed: int) -> Iterator[Numbers]:
 def is_initial(path: str | os.PathLike[str]) -> bool:
     """Whether a weights file holds initial values, which nobody trained; raises as `read_header`."""
     return read_header(path).metadata.get("archc", "").startswith("initial")
+
+
+def seed_of(path: str | os.PathLike[str]) -> int | None:
+    """The seed of the initial values that a weights file holds, or that its training began from.
+
+    None where the file does not say, as where a training began from a checkpoint; raises as `read_header`.
+    """
+    found = re.match(r"(?:initial|trained) seed=(\d{1,18})\b", read_header(path).metadata.get("archc", ""))
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "look": "pictures of what was learnt: kernels, responses, reconstructions, curves",
     "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
     "run": "run a built network on images",
+    "eval": "judge a built network by data: errors, accuracies, distances",
     "bench": "time a network in ONNX Runtime and PyTorch, against the roofline",
     "completion": "print a completion script for a shell",
 }
@@ -50,7 +51,8 @@ def overview() -> str:
 class Parser(argparse.ArgumentParser):
     """A parser whose errors say what was probably meant."""
 
-    def __init__(self, name: str, examples: str) -> None:
+    def __init__(self, name: str, examples: str, *, mixed: bool = False) -> None:
+        """`mixed` lets options stand between words of which there may be none."""
         super().__init__(
             prog=f"archc {name}",
             description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
@@ -58,6 +60,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.mixed = mixed
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but an option that would silently win over its earlier self is refused."""
@@ -69,7 +72,7 @@ class Parser(argparse.ArgumentParser):
             if action is not None and action in seen:
                 self.error(f"{word.partition('=')[0]} is given twice")
             seen.add(action)
-        options = super().parse_args(words, namespace)
+        options = self.parse_intermixed_args(words) if self.mixed else super().parse_args(words, namespace)
         names = [name for name, _ in getattr(options, "settings", [])]
         for name in names:
             if names.count(name) > 1:

@@ -22,18 +22,19 @@ LEAST, MOST = 200, 8192
 USUAL = (1920, 1080)
 
 
-def add_page(parser: Parser) -> None:
-    """`--theme`, `--size` and `--depth`."""
+def add_page(parser: Parser, *, depth: bool = True) -> None:
+    """`--theme`, `--size` and, for pictures of layers, `--depth`."""
     parser.add_argument("--theme", choices=THEMES, type=known(THEMES, "theme"), default="light", help="the colours")
     parser.add_argument(
         "--size", metavar="WxH", type=_size, default=USUAL, help="pixels of the page (1920x1080, a slide)"
     )
-    parser.add_argument(
-        "--depth",
-        metavar="N",
-        type=_depth,
-        help="draw what stands in N - 1 other groups or blocks as one; as deep as a slide can show unless said",
-    )
+    if depth:
+        parser.add_argument(
+            "--depth",
+            metavar="N",
+            type=_depth,
+            help="draw what stands in N - 1 other groups or blocks as one; as deep as a slide can show unless said",
+        )
 
 
 def known(names: Sequence[str], what: str) -> Callable[[str], str]:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archc.cli.commands import Parser, add_json, whole_number
 from archc.cli.terminal import Progress
+
+if TYPE_CHECKING:
+    from archc.run.preprocessing import Preprocessing
+    from archc.run.session import Session
 
 
 def parser() -> Parser:
@@ -16,30 +25,41 @@ def parser() -> Parser:
         "run",
         "  archc run build/vgg_e cat.jpg\n"
         "  archc run build/vgg_e photos/ --top 3 --classes imagenet.txt\n"
-        "  archc run build/autoencoder digits/ -o drawn/",
+        "  archc run build/autoencoder digits/ -o drawn/\n"
+        "  find . -name '*.jpg' | archc run build/vgg_e - --json        one line of JSON for each, as they come",
     )
     made.add_argument("build", metavar="BUILD", help="a build folder")
-    made.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
+    made.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="image files, and folders of them; `-` for names from standard input"
+    )
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
     made.add_argument("--result", metavar="NAME", default="", help="which result of a network that has several")
-    made.add_argument("--top", type=_positive, default=5, help="how many classes to name (5)")
-    made.add_argument("--classes", metavar="FILE", help="a file of class names, one a line")
-    made.add_argument("--resize", type=_positive, metavar="SIDE", help="short side before the centre is cut out")
-    made.add_argument("--mean", type=_numbers, default=(0.0,), metavar="R,G,B", help="subtracted from pixels in 0 to 1")
-    made.add_argument("--std", type=_numbers, default=(1.0,), metavar="R,G,B", help="pixels are divided by it")
+    made.add_argument("--batch", type=positive, metavar="N", help="images at once (8; of names that come in, 1)")
+    made.add_argument("--top", type=positive, default=5, help="how many classes to name (5)")
+    made.add_argument("--classes", metavar="FILE", help="a file of class names, one a line (the build's `classes.txt`)")
+    made.add_argument("--resize", type=positive, metavar="SIDE", help="short side before the centre is cut out")
+    made.add_argument("--mean", type=numbers, metavar="R,G,B", help="subtracted from pixels in 0 to 1")
+    made.add_argument(
+        "--std",
+        type=numbers,
+        metavar="R,G,B",
+        help="pixels are divided by it; all three as the build's `preprocessing.json` says unless given",
+    )
     made.add_argument("-o", "--output", metavar="FOLDER", help="where an autoencoder's pictures go")
     add_json(made)
     return made
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number from 1, for options."""
     number = whole_number(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between, for options."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -49,26 +69,86 @@ def _numbers(text: str) -> tuple[float, ...]:
 def run(options: argparse.Namespace) -> int:
     """Answer for every image; exit 1 if one could not be read."""
     from archc.files import read_source
-    from archc.run.classify import classify
-    from archc.run.images import Recipe
+    from archc.run.classify import AT_ONCE, classify
+    from archc.run.preprocessing import read_preprocessing
     from archc.run.session import open_session
 
+    if "-" in options.images and len(options.images) > 1:
+        parser().error("`-` takes names from the standard input, and is given alone")
     names = read_source(options.classes).text.splitlines() if options.classes else None
-    recipe = Recipe(options.resize, options.mean, options.std)
     progress = Progress()
     try:
         progress.step(f"loading {Path(options.build).name}")
         session = open_session(options.build, options.device).showing(options.result)
+        found = read_preprocessing(session.model.parent)
+        preprocessing = found.having((options.resize,) if options.resize else None, options.mean, options.std)
+        if options.images == ["-"]:
+            progress.clear()
+            return _stream(options, session, names, preprocessing)
+        begun = time.perf_counter()
         results = classify(
             session,
             options.images,
             options.top,
             names,
-            recipe=recipe,
+            preprocessing=preprocessing,
             output=options.output,
+            batch=options.batch or AT_ONCE,
             on_step=lambda done, total: progress("images", done, total),
         )
     finally:
         progress.clear()
-    print(json.dumps(results.to_json(), indent=1, ensure_ascii=False) if options.format == "json" else results.render())
+    if options.format == "json":
+        print(json.dumps(results.to_json(), indent=1, ensure_ascii=False))
+    else:
+        print(results.render())
+        tell_speed(len(results.answers), time.perf_counter() - begun)
     return 0 if results.ok else 1
+
+
+def tell_speed(images: int, seconds: float) -> None:
+    """Images a second, on the standard error: another run has another number."""
+    if images > 1:
+        print(f"{images:,} images in {seconds:.2f} s: {images / max(seconds, 1e-9):,.0f} a second", file=sys.stderr)
+
+
+def _stream(
+    options: argparse.Namespace, session: Session, classes: list[str] | None, preprocessing: Preprocessing
+) -> int:
+    """Answer for names as they come, each in a line of JSON or a paragraph."""
+    from archc.run.answers import answer_json, block, said
+    from archc.run.classify import CLASSES, Unread, class_names, classify_stream, draws
+
+    begun, answered, failed = 0.0, 0, 0
+    for answer in classify_stream(
+        session,
+        _names(),
+        options.top,
+        classes,
+        preprocessing=preprocessing,
+        output=options.output,
+        batch=options.batch or 1,
+    ):
+        begun = begun or time.perf_counter()
+        as_json = options.format == "json"
+        if isinstance(answer, Unread):
+            failed += 1
+            words = f"not read: {answer.message}"
+            line = json.dumps({"file": str(answer.path), "message": answer.message}, ensure_ascii=False)
+        else:
+            answered += 1
+            words = block(answer) + "\n"
+            line = json.dumps(answer_json(answer), ensure_ascii=False) if as_json else ""
+        print(line if as_json else words, flush=True)
+    if options.format == "text":
+        own = classes is None and not draws(session) and class_names(session)
+        for words in said(preprocessing, str(session.model.with_name(CLASSES)) if own else ""):
+            print(words, file=sys.stderr)
+        tell_speed(answered - 1, time.perf_counter() - begun)
+    return 1 if failed else 0
+
+
+def _names() -> Iterator[str]:
+    """The lines of the standard input, each as soon as it is there; names are bytes to the system."""
+    while line := sys.stdin.buffer.readline():
+        yield os.fsdecode(line)

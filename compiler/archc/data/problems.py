@@ -17,7 +17,8 @@ class DataProblem(Refusal):
     cannot be read · A0634 one class only · A0635 a label that no output stands for · A0636 a file
     whose size or header cannot be · A0637 images and labels that do not belong together · A0638
     masks that do not fit their images, or are none · A0639 a pickle that holds more than plain
-    data · A0640 a table that is none · A0641 preparation that cannot be
+    data · A0640 a table that is none · A0641 preparation that cannot be · A0671 classes that the
+    network does not have
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:

@@ -6,7 +6,8 @@ rows of a fully connected layer lie as its input did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import ceil, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,8 @@ MOST = 256
 class LookProblem(Refusal):
     """Nothing to look at as asked. The exit code is 2.
 
-    A0661 no such layer, or none with kernels · A0662 no such channel · A0663 not trained yet
+    A0661 no such layer, or none of the kind · A0662 no such channel · A0663 not trained yet
+    A0664 no images to show · A0665 nothing is given back
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:
@@ -68,43 +70,54 @@ def tiles_of(node: Node, weight: Numbers, channel: int | None) -> list[Numbers]:
 
 
 def _as_input(row: Numbers, x: Shape) -> Numbers:
-    """A row of a fully connected layer in the form of its input, channels side by side."""
-    if len(x) == 3:
-        channels, height, width = x
-        if channels == 3:
-            return row.reshape(x).transpose(1, 2, 0)
-        return row.reshape(channels * height, width) if channels > 1 else row.reshape(height, width)
+    """A row of a fully connected layer in the form of its input; many channels as a square of their maps."""
+    if len(x) == 3 and len(row) == prod(x):
+        maps = row.reshape(x)
+        return maps.transpose(1, 2, 0) if len(maps) == 3 else _mosaic(maps)
     side = round(len(row) ** 0.5)
     return row.reshape(side, side) if side * side == len(row) else row.reshape(1, -1)
+
+
+def _mosaic(maps: Numbers) -> Numbers:
+    """Maps C×H×W in rows, about as many across as down, filled up with zeros."""
+    channels, height, width = maps.shape
+    across = ceil(sqrt(channels))
+    down = ceil(channels / across)
+    whole = np.zeros((down * across, height, width), np.float32)
+    whole[:channels] = maps
+    return whole.reshape(down, across, height, width).transpose(0, 2, 1, 3).reshape(down * height, across * width)
 
 
 def picture(
     graph: Graph,
     node: Node,
-    before: Numbers,
+    before: Numbers | None,
     after: Numbers | None,
     theme: Theme,
     size: tuple[int, int] = PAGE,
     *,
     channel: int | None = None,
 ) -> Picture:
-    """A layer's kernels: those it began with alone, or those, the trained ones and the difference, the first two on
-    one scale.
+    """A layer's kernels: those it began with, the trained ones and the difference, the first two on one scale.
+
+    Where only one of the two is known, that one alone.
     """
-    begun = tiles_of(node, before, channel)[:MOST]
-    trained = tiles_of(node, after, channel)[:MOST] if after is not None else []
+    weight = before if after is None else after
+    if weight is None:
+        raise ValueError("there is nothing to draw")
+    begun, trained = (tiles_of(node, each, channel)[:MOST] if each is not None else [] for each in (before, after))
     low, high = _range([*begun, *trained])
-    scale = f"black {low:.3g}, white {high:.3g}"
-    panels = [Panel("before training", tuple(tile(each, low, high) for each in begun), scale)]
-    if trained:
+    scale = f"black {low:.3g}, white {high:.3g}".replace("-", "−")
+    named = (("before training", begun), ("after", trained))
+    panels = [Panel(words, tuple(tile(each, low, high) for each in tiles), scale) for words, tiles in named if tiles]
+    if begun and trained:
         changes = [new - old for new, old in zip(trained, begun, strict=True)]
         most = max(float(np.abs(each).max()) for each in changes)
-        panels.append(Panel("after", tuple(tile(each, low, high) for each in trained), scale))
         panels.append(
             Panel("difference", tuple(signed(each, most) for each in changes), f"blue −{most:.3g}, red +{most:.3g}")
         )
     title = f"{graph.name}: {node.name}, {written(node.op)}"
-    heading = Heading(title, _about(node, before, len(begun), channel))
+    heading = Heading(title, _about(node, weight, len(begun or trained), channel))
     marks = in_panels(panels, theme, room(heading, theme, size))
     return Picture(page(heading, marks, theme, size), title, theme.page)
 
@@ -128,6 +141,6 @@ def _about(node: Node, weight: Numbers, shown: int, channel: int | None) -> str:
     return f"{whole}; the first {shown} of {most}" if shown < most else whole
 
 
-def weight_of(node: Node, tensors: Mapping[str, Numbers]) -> Numbers:
-    """The kernels of a layer among the tensors of its network."""
-    return tensors[node.tensor(next(weight for weight in node.weights if weight.name in ("weight", "")))]
+def tensor_name(node: Node) -> str:
+    """What the kernels of a layer are called among its network's tensors."""
+    return node.tensor(next(weight for weight in node.weights if weight.name in ("weight", "")))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archc.files import ensure_folder, read_source, refuse_overwriting
-from archc.ir import Shape, people
+from archc.files import FileProblem, ensure_folder, read_source, refuse_overwriting
+from archc.ir import Shape
+from archc.run.answers import Answer, Guess, Results, are_probabilities
 from archc.run.images import (
-    PLAIN,
     PictureProblem,
     Recipe,
     check_recipe,
@@ -22,6 +23,7 @@ from archc.run.images import (
     read_image,
     write_maps,
 )
+from archc.run.preprocessing import Preprocessing, read_preprocessing
 from archc.run.session import MachineProblem, Session
 
 if TYPE_CHECKING:
@@ -29,72 +31,16 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Images in one batch, unless the model was built for another number."""
-_NAMED = 5
-"""File names listed before the rest are only counted."""
+CLASSES = "classes.txt"
+"""Names of classes beside a model, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
-    """A class, by its place in the output from 0, with what the network gives it."""
-
-    index: int
-    score: float
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came out for one image: classes, likeliest first, or maps."""
+class Unread:
+    """An image that got no answer, and why."""
 
     path: Path
-    guesses: tuple[Guess, ...] = ()
-    probabilities: bool = False
-    """Whether the scores are: none below 0, and 1 together."""
-    shape: Shape = ()
-    """Of the maps; () for classes."""
-    low: float = 0.0
-    high: float = 0.0
-    saved: Path | None = None
-
-
-@dataclass(frozen=True)
-class Results:
-    """Every answer, and every file that got none."""
-
-    model: Path
-    device: str
-    note: str
-    answers: tuple[Answer, ...]
-    skipped: tuple[Path, ...]
-    """Files of a folder that are no images."""
-    failed: tuple[tuple[Path, str], ...]
-    """Images of a folder that could not be read, and why."""
-
-    @property
-    def ok(self) -> bool:
-        return not self.failed
-
-    def to_json(self) -> dict[str, Any]:
-        """The results for programs."""
-        return {
-            "model": str(self.model),
-            "device": self.device,
-            "note": self.note,
-            "answers": [_answer_json(answer) for answer in self.answers],
-            "skipped": [str(path) for path in self.skipped],
-            "failed": [{"file": str(path), "message": message} for path, message in self.failed],
-        }
-
-    def render(self) -> str:
-        """The results for people."""
-        blocks = ["\n".join([str(answer.path), *_lines(answer)]) for answer in self.answers]
-        tail = [f"not read: {message}" for _, message in self.failed]
-        if self.skipped:
-            names = ", ".join(path.name for path in self.skipped[:_NAMED])
-            more = ", …" if len(self.skipped) > _NAMED else ""
-            tail.append(f"skipped, no images: {len(self.skipped)} ({names}{more})")
-        tail.append(f"ran on {self.device.upper()}" + (f" (CUDA: {self.note})" if self.note else ""))
-        return "\n\n".join([*blocks, "\n".join(tail)])
+    message: str
 
 
 def classify(
@@ -103,8 +49,9 @@ def classify(
     top: int = 5,
     classes: Sequence[str] | None = None,
     *,
-    recipe: Recipe = PLAIN,
+    preprocessing: Preprocessing | None = None,
     output: str | os.PathLike[str] | None = None,
+    batch: int = AT_ONCE,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Results:
     """Runs a network on image files and on the images in folders (not in folders below them).
@@ -113,22 +60,22 @@ def classify(
     named by `classes` or else by a `classes.txt` beside the model. One that ends in maps, or gives
     back as many numbers as it takes, draws: each answer holds their shape and range, and with
     `output` they are saved there as PNG. Of a network with several results the session says which one
-    is meant (`Session.showing`). `on_step(done, total)` is told after each batch.
+    is meant (`Session.showing`). Images come in as `preprocessing` says, or else a
+    `preprocessing.json` beside the model. `on_step(done, total)` is told after each batch.
     In a folder, files that are no images are skipped and damaged ones listed; a file that was named
     must be readable. Raises PictureProblem, FileProblem, MachineProblem.
     """
-    shape = picture_shape(session.input)
-    check_recipe(recipe, shape)
-    drawing = draws(session)
-    names = () if drawing else class_names(session, classes)
+    way = _Way(session, top, classes, preprocessing, output)
     files, from_folders = _listed(paths)
-    targets = _targets(files, output) if drawing and output is not None else {}
-    pictures = _Pictures(shape, recipe, from_folders)
-    answers = []
-    for done, batch in _batches(files, session.batch or AT_ONCE):
-        read = [(path, image) for path in batch if (image := pictures.read(path)) is not None]
-        for path, result in zip(read, _run(session, [image for _, image in read]), strict=True):
-            answers.append(_draw(path[0], result, shape, targets) if drawing else _guess(path[0], result, top, names))
+    if way.targets is not None:
+        way.targets.sources.update(files)
+        for path in files:
+            way.targets.of(path)  # all of them, before the first is written
+    pictures = _Pictures(way.shape, way.recipe, from_folders)
+    answers: list[Answer] = []
+    for done, group in _batches(files, session.batch or batch):
+        read = [(path, image) for path in group if (image := pictures.read(path)) is not None]
+        answers += way.answers(read)
         if on_step:
             on_step(done, len(files))
     if not answers and not pictures.failed:
@@ -136,8 +83,77 @@ def classify(
         message = f"no image in {folder}" + (f", only {len(pictures.skipped)} other files" if pictures.skipped else "")
         raise PictureProblem("A0624", message, "name an image file, or a folder that holds some")
     return Results(
-        session.model, session.device, session.note, tuple(answers), tuple(pictures.skipped), tuple(pictures.failed)
+        session.model,
+        session.device,
+        session.note,
+        tuple(answers),
+        tuple(pictures.skipped),
+        tuple(pictures.failed),
+        way.preprocessing,
+        way.classes,
     )
+
+
+def classify_stream(
+    session: Session,
+    names: Iterable[str],
+    top: int = 5,
+    classes: Sequence[str] | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    output: str | os.PathLike[str] | None = None,
+    batch: int = 1,
+) -> Iterator[Answer | Unread]:
+    """The answer for each file as its name comes, `batch` of them at once; otherwise as `classify`.
+
+    What cannot be read is told in its place, and the others are answered all the same.
+    """
+    way = _Way(session, top, classes, preprocessing, output)
+    files = (Path(line) for name in names if (line := name.rstrip("\r\n")))
+    while group := list(islice(files, session.batch or batch)):
+        found: dict[int, Answer | Unread] = {}
+        read = []
+        for place, path in enumerate(group):
+            try:
+                read.append((place, path, read_image(path, way.shape, way.recipe)))
+            except (PictureProblem, FileProblem) as problem:
+                found[place] = Unread(path, problem.diagnostics[0].message)
+        answers = way.answers([(path, image) for _, path, image in read])
+        found.update({place: answer for (place, _, _), answer in zip(read, answers, strict=True)})
+        yield from (found[place] for place in range(len(group)))
+
+
+class _Way:
+    """From images to answers, with everything decided."""
+
+    def __init__(
+        self,
+        session: Session,
+        top: int,
+        classes: Sequence[str] | None,
+        preprocessing: Preprocessing | None,
+        output: str | os.PathLike[str] | None,
+    ) -> None:
+        self.session = session
+        self.top = top
+        self.shape = picture_shape(session.input)
+        self.preprocessing = preprocessing or read_preprocessing(session.model.parent)
+        self.recipe = self.preprocessing.recipe
+        check_recipe(self.recipe, self.shape)
+        self.drawing = draws(session)
+        self.names = () if self.drawing else class_names(session, classes)
+        self.classes = str(session.model.with_name(CLASSES)) if self.names and classes is None else ""
+        self.targets = Targets(output) if self.drawing and output is not None else None
+
+    def answers(self, images: Sequence[tuple[Path, NDArray[np.float32]]]) -> list[Answer]:
+        """One for each image."""
+        results = outputs_of(self.session, [image for _, image in images])
+        return [self._answer(path, result) for (path, _), result in zip(images, results, strict=True)]
+
+    def _answer(self, path: Path, result: NDArray[np.float32]) -> Answer:
+        if self.drawing:
+            return _draw(path, result, self.shape, self.targets.of(path) if self.targets else None)
+        return guess(path, result, self.top, self.names)
 
 
 def draws(session: Session) -> bool:
@@ -147,15 +163,19 @@ def draws(session: Session) -> bool:
 
 def class_names(session: Session, classes: Sequence[str] | None = None) -> tuple[str, ...]:
     """The classes by name, one for each output; () where nobody says. Raises PictureProblem."""
-    beside = session.model.with_name("classes.txt")
+    return named_outputs(session.model.with_name(CLASSES), session.output[0], classes)
+
+
+def named_outputs(beside: Path, outputs: int, classes: Sequence[str] | None = None) -> tuple[str, ...]:
+    """As `class_names`, for so many outputs and the file that lies beside their model."""
     origin = "the class names"
     if classes is None:
         if not beside.is_file():
             return ()
         classes = read_source(beside).text.rstrip().splitlines()
         origin = f"`{beside}`"
-    if len(classes) != session.output[0]:
-        message = f"{origin}: {len(classes)} names for {session.output[0]} outputs"
+    if len(classes) != outputs:
+        message = f"{origin}: {len(classes)} names for {outputs} outputs"
         raise PictureProblem("A0628", message, "give one name a line, in the order of the outputs")
     return tuple(name.strip() for name in classes)
 
@@ -203,8 +223,11 @@ def _batches(files: list[Path], size: int) -> Iterator[tuple[int, list[Path]]]:
         yield start + len(batch), batch
 
 
-def _run(session: Session, images: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Outputs, one row each. A model built for a fixed batch gets it, filled up with zeros."""
+def outputs_of(session: Session, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Outputs, one row each. A model built for a fixed batch gets it, filled up with zeros.
+
+    Raises MachineProblem A0717 for numbers that are not finite.
+    """
     if not images:
         return np.zeros((0, *session.output), np.float32)
     size = session.batch or len(images)
@@ -217,54 +240,41 @@ def _run(session: Session, images: list[NDArray[np.float32]]) -> NDArray[np.floa
     return results
 
 
-def _guess(path: Path, result: NDArray[np.float32], top: int, names: tuple[str, ...]) -> Answer:
+def guess(path: Path, result: NDArray[np.float32], top: int, names: Sequence[str]) -> Answer:
+    """The likeliest classes of one output; of equal ones the first."""
     scores = result.reshape(-1)
     best = np.argsort(-scores, kind="stable")[:top]
     guesses = tuple(Guess(int(index), float(scores[index]), names[index] if names else "") for index in best)
-    total = float(scores.sum(dtype=np.float64))
-    return Answer(path, guesses, probabilities=bool(scores.min() >= 0) and abs(total - 1) < 1e-3)
+    return Answer(path, guesses, probabilities=are_probabilities(scores))
 
 
-def _draw(path: Path, result: NDArray[np.float32], picture: Shape, targets: dict[Path, Path]) -> Answer:
+def _draw(path: Path, result: NDArray[np.float32], picture: Shape, target: Path | None) -> Answer:
     maps = result if result.ndim == 3 else result.reshape(picture)
-    target = targets.get(path)
     if target is not None:
         write_maps(target, maps)
     return Answer(path, shape=maps.shape, low=float(maps.min()), high=float(maps.max()), saved=target)
 
 
-def _targets(files: list[Path], output: str | os.PathLike[str]) -> dict[Path, Path]:
+class Targets:
     """Where each image's maps go: its name with `.png`, numbered where two would be the same."""
-    folder = ensure_folder(output)
-    targets: dict[Path, Path] = {}
-    taken: set[str] = set()
-    for path in files:
+
+    def __init__(self, output: str | os.PathLike[str]) -> None:
+        self.folder = ensure_folder(output)
+        self.sources: set[Path] = set()
+        """The images, none of which may be overwritten."""
+        self.found: dict[Path, Path] = {}
+        self.taken: set[str] = set()
+
+    def of(self, path: Path) -> Path:
+        """The file for one image; raises FileProblem where it would replace an image."""
+        if path in self.found:
+            return self.found[path]
         name, number = f"{path.stem}.png", 1
-        while name.lower() in taken:  # some systems do not tell a.png from A.png
+        while name.lower() in self.taken:  # some systems do not tell a.png from A.png
             number += 1
             name = f"{path.stem}-{number}.png"
-        taken.add(name.lower())
-        targets[path] = folder / name
-    for target in targets.values():
-        refuse_overwriting(target, files)
-    return targets
-
-
-def _lines(answer: Answer) -> list[str]:
-    if answer.shape:
-        saved = f", saved as {answer.saved}" if answer.saved else ""
-        return [f"  {people(answer.shape)}, values from {answer.low:.4g} to {answer.high:.4g}{saved}"]
-    lines = []
-    for guess in answer.guesses:
-        score = f"{guess.score:8.2%}" if answer.probabilities else f"{guess.score:10.4g}"
-        lines.append(f"  {score}  {guess.index}" + (f"  {guess.name}" if guess.name else ""))
-    return lines
-
-
-def _answer_json(answer: Answer) -> dict[str, Any]:
-    entry: dict[str, Any] = {"file": str(answer.path)}
-    if answer.shape:
-        saved = str(answer.saved) if answer.saved else None
-        return entry | {"shape": list(answer.shape), "low": answer.low, "high": answer.high, "saved": saved}
-    guesses = [{"index": guess.index, "class": guess.name or None, "score": guess.score} for guess in answer.guesses]
-    return entry | {"top": guesses, "probabilities": answer.probabilities}
+        self.sources.add(path)
+        refuse_overwriting(self.folder / name, self.sources)
+        self.taken.add(name.lower())
+        self.found[path] = self.folder / name
+        return self.found[path]

@@ -37,7 +37,7 @@ class PictureProblem(Refusal):
 
     A0621 no image · A0622 damaged · A0623 too many pixels · A0624 a folder without images
     A0625 the network takes no images · A0626 resize, mean or std do not fit · A0627 pixels without
-    a scale · A0628 class names that do not fit
+    a scale · A0628 class names that do not fit · A0629 a `preprocessing.json` that says nothing
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:

@@ -215,7 +215,9 @@ def _publish(order: Order, best: Path, about: Mapping[str, Any], weights: Path) 
     refuse_foreign_weights(weights)  # which may have been put there meanwhile
     kept = state.load(best, about)
     numbers = {name: tensor.numpy() for name, tensor in kept.model.items()}
-    mark = f"{MARK} epoch={kept.state.epoch} data={order.data.get('data', '')}"
+    # The seed tells what they began as, unless that was a checkpoint.
+    begun = "" if order.begin is not None else f"seed={order.settings.seed} "
+    mark = f"{MARK} {begun}epoch={kept.state.epoch} data={order.data.get('data', '')}"
     write_trained(order.graph, weights, numbers, mark)
     for name, text in order.texts.items():
         write_text(order.folder / name, text)
