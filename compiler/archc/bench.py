@@ -141,7 +141,7 @@ class Result:
 
 def _lines(timed: Timed) -> Iterator[str]:
     yield f"batch {timed.batch:,}, {timed.rounds:,} rounds"
-    rows = [["", "times as fast", "a batch takes", "examples/s", "times the roofline"]]
+    rows = [["", "times as fast", "a batch takes", "examples/s", "× roofline"]]
     for name in sorted(timed.times, key=lambda name: -timed.ratio(name).median):
         ratio, took = timed.ratio(name), spread(timed.times[name])
         compared = "1" if name == BASE else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
