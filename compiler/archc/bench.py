@@ -119,7 +119,8 @@ class Result:
         here = self.machine
         threads = f", {here['threads']} threads" if here["device"] == "cpu" else ""
         versions = f"PyTorch {here['torch']}, ONNX Runtime {here['onnxruntime']}"
-        lines = [printable(f"{self.network} on {here['name']}{threads}; {versions}"), "inference in float32"]
+        title = printable(f"{self.network} on {here['name']}{threads}; {versions}")
+        lines = [*wrap(title, width), "inference in float32"]
         lines += [f"not on CUDA: {printable(self.note)}"] if self.note else []
         for timed in self.batches:
             lines += ["", *_lines(timed)]
