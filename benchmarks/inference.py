@@ -144,11 +144,13 @@ def timed(network: nn.Module, session: Session, batch: int, scale: float, second
         name: difference(way, base, inputs * inputs.dtype.type(scale)) for name, way in here.items() if way is not base
     }
     times = take_turns({name: partial(way.run, way.bring(inputs)) for name, way in here.items()}, seconds)
-    best = min((name for name in times if name != OWN), key=lambda name: spread(times[name]).median)
+    against = {name: ratios(taken, times[OWN]) for name, taken in times.items() if name != OWN}
+    # Judged round by round, as everything is: medians of times drift with the machine.
+    best = min(against, key=lambda name: against[name].median)
     return {
-        "ratio": ratios(times[best], times[OWN]).to_json(),
+        "ratio": against[best].to_json(),
         "best_of_the_others": best,
-        "ratios": {name: ratios(taken, times[OWN]).to_json() for name, taken in times.items() if name != OWN},
+        "ratios": {name: ratio.to_json() for name, ratio in against.items()},
         "images_per_second": {name: batch / spread(taken).median for name, taken in times.items()},
         "seconds": {name: spread(taken).to_json() for name, taken in times.items()},
         "difference": apart,

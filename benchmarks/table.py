@@ -301,7 +301,6 @@ def _machine(known: Result) -> str:
     parts = [f"{known['processor']}, {known['cores']} cores, Python {known['python']}"]
     parts += [f"PyTorch {known['torch']}"] if "torch" in known else []
     parts += [f"ONNX Runtime {known['onnxruntime']}"] if "onnxruntime" in known else []
-    parts += [f"{known['threads']} threads"] if known.get("threads", 1) > 1 else []
     if "gpu" in known:
         parts.insert(0, f"{known['gpu']}, driver {known['driver']}, CUDA {known['cuda']}")
     return ", ".join(parts)

@@ -119,7 +119,8 @@ class Result:
         here = self.machine
         threads = f", {here['threads']} threads" if here["device"] == "cpu" else ""
         versions = f"PyTorch {here['torch']}, ONNX Runtime {here['onnxruntime']}"
-        lines = [printable(f"{self.network} on {here['name']}{threads}; {versions}"), "inference in float32"]
+        title = printable(f"{self.network} on {here['name']}{threads}; {versions}")
+        lines = [*wrap(title, width), "inference in float32"]
         lines += [f"not on CUDA: {printable(self.note)}"] if self.note else []
         for timed in self.batches:
             lines += ["", *_lines(timed)]
@@ -141,7 +142,7 @@ class Result:
 
 def _lines(timed: Timed) -> Iterator[str]:
     yield f"batch {timed.batch:,}, {timed.rounds:,} rounds"
-    rows = [["", "times as fast", "a batch takes", "examples/s", "times the roofline"]]
+    rows = [["", "times as fast", "a batch takes", "examples/s", "× roofline"]]
     for name in sorted(timed.times, key=lambda name: -timed.ratio(name).median):
         ratio, took = timed.ratio(name), spread(timed.times[name])
         compared = "1" if name == BASE else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
