@@ -90,7 +90,7 @@ class Arranged:
 
 
 def read_wish(data: str, said: Mapping[str, Any]) -> Wish:
-    """What keyword arguments ask for: fields of a wish by name, and words of a recipe; raises as `read_words`."""
+    """What keyword arguments ask for: fields of a wish, and words of a recipe; raises as `read_words`."""
     names = {entry.name for entry in fields(Wish)} - {"data", "said"}
     words = {name: value for name, value in said.items() if name not in names}
     options = {name: value for name, value in said.items() if name in names}
