@@ -171,7 +171,6 @@ def _on_gpu(case: Case) -> Record:
 
 def _on_cpu(case: Case) -> Record:
     import torch
-    from torch.profiler import ProfilerActivity, profile, record_function
 
     from subjects import graph
     from training import Run
@@ -179,18 +178,31 @@ def _on_cpu(case: Case) -> Record:
     # With more, an operation waits for others that run here.
     torch.set_num_threads(1)
     network = graph(case.network, "cpu")
-    # From the very first tensor on: of what was there before, the profiler does not learn that it goes.
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        run = Run(network, case, "cpu")
-        run.step()
-        with record_function(LATER):
-            run.step()
-    changes: list[Change] = []
-    begin = _note(watched.profiler.kineto_results.experimental_event_tree(), changes)
-    changes.sort(key=lambda change: change.at)
+    changes, begin = given(lambda: Run(network, case, "cpu").step)
     live, during = _peak(changes, begin, frozenset())
     tensors, _ = _peak(changes, begin, _scratch(changes))
     return {"live": live, "tensors": tensors, "during": during}
+
+
+def live_on_cpu(prepare: Callable[[], Callable[[], object]]) -> int:
+    """The most bytes that are live at once in a later step, which `prepare` makes with everything that it needs."""
+    return _peak(*given(prepare), frozenset())[0]
+
+
+def given(prepare: Callable[[], Callable[[], object]]) -> tuple[list[Change], int]:
+    """What PyTorch's allocator gave and got back, in order, and when the second step began."""
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    # From the very first tensor on: of what was there before, the profiler does not learn that it goes.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        step = prepare()
+        step()
+        with record_function(LATER):
+            step()
+    changes: list[Change] = []
+    begin = _note(watched.profiler.kineto_results.experimental_event_tree(), changes)
+    changes.sort(key=lambda change: change.at)
+    return changes, begin
 
 
 LATER = "a later step"

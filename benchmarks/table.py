@@ -9,6 +9,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 Result = dict[str, Any]
@@ -135,6 +136,48 @@ def step_time(found: Result) -> str:
     return "; ".join(parts) or NOTHING
 
 
+def modules(found: Result) -> str:
+    """Of training steps against torchvision's."""
+    rows = found["modules"]
+    if not rows:
+        return NOTHING
+    fast = [row["ratio"]["median"] for row in rows]
+    memory = [row["memory_ratio"] for row in rows]
+    mean = geometric_mean(fast)
+    said = f"{mean:.2f} times in the geometric mean of {len(rows)} networks, {_between(rows)}"
+    return f"{_missed(mean < found['goals']['modules'])}{said}; memory {min(memory):.3f} to {max(memory):.3f} times"
+
+
+def defaults(found: Result) -> str:
+    """Of `archc train` against the usual script."""
+    rows = found["defaults"]
+    if not rows:
+        return NOTHING
+    mean = geometric_mean([row["ratio"]["median"] for row in rows])
+    missed = found["kind"] == "cuda" and mean < found["goals"]["defaults"]
+    return f"{_missed(missed)}{mean:.2f} times; {_between(rows)}"
+
+
+def inference(found: Result) -> str:
+    """Of the ONNX model against the best of the others, and against PyTorch eager."""
+    parts = []
+    for batch in sorted({row["batch"] for row in found["cases"]}):
+        rows = [row for row in found["cases"] if row["batch"] == batch]
+        slower = [row for row in rows if row["ratio"]["median"] < found["goal"]]
+        mean = geometric_mean([row["ratio"]["median"] for row in rows])
+        eager = geometric_mean([row["ratios"]["eager"]["median"] for row in rows])
+        said = f"{mean:.2f} times in the geometric mean, {_between(rows)}; {eager:.2f} times PyTorch eager"
+        parts.append(f"batch {batch}: {_missed(bool(slower))}{said}")
+    return "; ".join(parts) or NOTHING
+
+
+def _between(rows: list[Result]) -> str:
+    """The slowest and the fastest network, and which they are."""
+    ordered = sorted(rows, key=lambda row: float(row["ratio"]["median"]))
+    ends = (f"{row['ratio']['median']:.2f} ({row['network']})" for row in (ordered[0], ordered[-1]))
+    return " to ".join(ends)
+
+
 def _part(part: float) -> str:
     """Percent, with two digits where it is small."""
     return f"{100 * part:.0f} %" if part > 0.1 else f"{100 * part:.2f} %"
@@ -208,6 +251,28 @@ ROWS: tuple[Row, ...] = (
         step_time,
     ),
     ("step_time.py", "on a CPU, 5 % calibrated, of reduced networks on one thread", "step_time_cpu", step_time),
+    (
+        "train_step.py",
+        "on a GPU, the modules that archc writes train at least as fast as torchvision's",
+        "train_step_gpu",
+        modules,
+    ),
+    ("train_step.py", "on a CPU, the same, with inputs of 64×64", "train_step_cpu", modules),
+    (
+        "train_step.py",
+        "on a GPU, `archc train` with its defaults is at least 2.5 times as fast as the usual script",
+        "train_step_gpu",
+        defaults,
+    ),
+    ("train_step.py", "on a CPU, where the defaults change nothing, what it costs", "train_step_cpu", defaults),
+    (
+        "inference.py",
+        "on a GPU, the ONNX model in ONNX Runtime is at least as fast as the best of PyTorch eager, channels last, "
+        "compiled, and PyTorch's own ONNX export, in float32",
+        "inference_gpu",
+        inference,
+    ),
+    ("inference.py", "on a CPU, the same, of reduced networks", "inference_cpu", inference),
 )
 
 
@@ -235,6 +300,8 @@ def _machine(known: Result) -> str:
     """A machine in a few words."""
     parts = [f"{known['processor']}, {known['cores']} cores, Python {known['python']}"]
     parts += [f"PyTorch {known['torch']}"] if "torch" in known else []
+    parts += [f"ONNX Runtime {known['onnxruntime']}"] if "onnxruntime" in known else []
+    parts += [f"{known['threads']} threads"] if known.get("threads", 1) > 1 else []
     if "gpu" in known:
         parts.insert(0, f"{known['gpu']}, driver {known['driver']}, CUDA {known['cuda']}")
     return ", ".join(parts)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
+import numpy as np
 from PIL import Image
 
 import archc
@@ -21,7 +22,7 @@ from archc.diagram.views import Look, draw
 ROOT = Path(__file__).parent.parent
 GALLERY = Path(__file__).parent / "gallery"
 SIZE = (960, 540)
-COLOURS = 64
+COLOURS = 256
 """Of a palette: those of a theme and the steps between a letter and its ground."""
 MOST = 60_000
 """Bytes of a picture."""
@@ -124,13 +125,14 @@ PARTS: tuple[tuple[str, str, tuple[Shot, ...]], ...] = (
 
 def smaller(png: bytes) -> bytes:
     """The same picture with a palette of its commonest colours, which stay as they are; others become the nearest."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    counted = cast(list[tuple[int, tuple[int, int, int]]], picture.getcolors(picture.width * picture.height))
-    common = [colour for _, colour in sorted(counted, key=lambda pair: (-pair[0], pair[1]))[:COLOURS]]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour in common for part in colour])
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    colours, which, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    common = colours[np.lexsort((*colours.T[::-1], -counts))[:COLOURS]].astype(int)
+    nearest = np.square(colours[:, None].astype(int) - common).sum(axis=2).argmin(axis=1)
+    picture = Image.fromarray(nearest.astype(np.uint8)[which].reshape(pixels.shape[:2]))
+    picture.putpalette(common.astype(np.uint8).tobytes())
     written = io.BytesIO()
-    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    picture.save(written, "PNG", optimize=True)
     return written.getvalue()
 
 

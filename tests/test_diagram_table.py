@@ -15,9 +15,9 @@ import pytest
 from archc.compile import compile_source
 from archc.diagram import table
 from archc.diagram.limits import DiagramLimit
-from archc.diagram.table_build import table as model
-from archc.diagram.table_column import bands
-from archc.diagram.table_model import Table
+from archc.diagram.tables.build import table as model
+from archc.diagram.tables.column import bands
+from archc.diagram.tables.model import Table
 from archc.diagram.theme import LIGHT, THEMES
 from archc.files import read_source
 from archc.ir import Graph, Value, chain

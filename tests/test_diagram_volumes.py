@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from archc.diagram.limits import DiagramLimit
 from archc.diagram.theme import THEMES
-from archc.diagram.volume_labels import Caption, arranged
-from archc.diagram.volume_solids import Scale
+from archc.diagram.volume.labels import Caption, arranged
+from archc.diagram.volume.solids import Scale
 from archc.diagram.volumes import picture
 from archc.ir import Graph
 from legible import NAMESPACE, faults, read

@@ -12,10 +12,10 @@ import archc
 from archc import files
 from archc.cli import main
 from archc.diagnostics import Refusal
-from archc.diagram import render
+from archc.diagram.picture import Format, RendererFailed, RendererMissing
 from conftest import ROOT
 
-DOT = "digraph { a -> b }"
+MLP = ROOT / "specs" / "mlp.arch"
 
 
 def codes(refused: pytest.ExceptionInfo[Refusal]) -> list[str]:
@@ -24,39 +24,40 @@ def codes(refused: pytest.ExceptionInfo[Refusal]) -> list[str]:
     return [entry.code for entry in refused.value.diagnostics]
 
 
-def test_without_an_engine_the_diagram_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
-    monkeypatch.setattr(render.shutil, "which", lambda name: None)
-    with pytest.raises(render.EngineMissing) as refused:
-        render.render(DOT, "svg")
+@pytest.mark.parametrize(("kind", "package"), [("png", "resvg_py"), ("pdf", "typst")])
+def test_without_its_library_a_picture_says_how_to_get_it(
+    kind: Format, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    drawn = archc.load(MLP).diagram()
+    with pytest.raises(RendererMissing) as refused:
+        drawn.render(kind)
     assert codes(refused) == ["A0702"]
-    assert "pygraphviz" in refused.value.diagnostics[0].help
+    assert f"pip install {package.replace('_', '-')}" in refused.value.diagnostics[0].help
+    assert drawn.render("svg").startswith(b"<svg")
 
 
-def test_a_build_without_an_engine_goes_on_and_says_what_is_left_out(
+def test_a_build_without_the_libraries_goes_on_and_says_what_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
-    monkeypatch.setattr(render.shutil, "which", lambda name: None)
-    built = archc.load(ROOT / "specs" / "mlp.arch").build(tmp_path)
-    assert {path.name for path in built.files} >= {"mlp.dot", "mlp.onnx", "mlp.py"}
-    assert not (tmp_path / "mlp.svg").exists()
-    assert "Graphviz" in built.notes[0]
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    monkeypatch.setitem(sys.modules, "typst", None)
+    built = archc.load(MLP).build(tmp_path)
+    assert {path.name for path in built.files} >= {"mlp.dot", "mlp.svg", "mlp.onnx", "mlp.py"}
+    assert not (tmp_path / "mlp.png").exists()
+    assert not (tmp_path / "mlp.pdf").exists()
+    assert [note.split(":")[0] for note in built.notes] == ["no `mlp.png`", "no `mlp.pdf`"]
 
 
-def test_an_engine_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.shutil, "which", lambda name: None)
-    with pytest.raises(render.EngineFailed) as refused:
-        render.render("this is no DOT", "svg")
+def test_a_library_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: object) -> bytes:
+        raise ValueError("first line\nno such thing")
+
+    monkeypatch.setattr("resvg_py.svg_to_bytes", fail)
+    with pytest.raises(RendererFailed) as refused:
+        archc.load(MLP).diagram().render("png")
     assert codes(refused) == ["A0703"]
-
-
-def test_an_engine_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "PATIENCE", 0.01)
-    with pytest.raises(render.EngineFailed) as refused:
-        render.render(DOT, "svg")
-    assert codes(refused) == ["A0703"]
-    assert "longer than" in refused.value.diagnostics[0].message
+    assert "no such thing" in refused.value.diagnostics[0].message
 
 
 @pytest.mark.parametrize(("package", "code"), [("torch", "A0715"), ("PIL", "A0716"), ("onnxruntime", "A0711")])

@@ -1,4 +1,4 @@
-"""Networks that nobody thought of: what autograd saves of them and their operations, to the last byte."""
+"""Networks that nobody thought of: what autograd saves of them, their operations and their inference, to the byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from structures import structure
 from targets import module_class
 from test_generated import random_network
 from test_plan_flops import counted, overcounted, sums
-from test_plan_memory import planned
+from test_plan_memory import compare_inference, planned
 
 BATCH = 2
 
@@ -42,3 +42,9 @@ def test_saved_bytes_and_operations(seed: int) -> None:
             forward, backward = counted(graph)
             assert sums(found.calls) == (forward, backward - overcounted(graph)), graph.name
     gc.collect()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_byte_of_inference(seed: int) -> None:
+    for graph in graphs_of(seed):
+        compare_inference(graph)

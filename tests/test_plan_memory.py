@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from archc.compile import compile_source
+from archc.diagnostics import Refusal
+from archc.emit.pytorch import class_name, emit
+from archc.emit.pytorch_recompute import need_recomputed
+from archc.emit.pytorch_tree import plan
 from archc.files import read_source
 from archc.ir import Graph
 from archc.plan.optimizers import Optimizer, Way
@@ -206,6 +212,29 @@ UNLIKE = {
 """Networks for which PyTorch makes other tensors where nothing is computed than on any device."""
 
 
+def blocked() -> Iterator[tuple[str, str]]:
+    """The networks that have blocks which would train in less memory if they were computed again."""
+    for spec, column in NETWORKS:
+        with suppress(Refusal):
+            need_recomputed(plan(graphs(spec)[column]))
+            yield spec, column
+
+
+BLOCKED = list(blocked())
+
+
+@pytest.mark.parametrize(("spec", "column"), BLOCKED, ids=map(":".join, BLOCKED))
+def test_every_byte_of_blocks_that_are_computed_again(spec: str, column: str) -> None:
+    """In the forward pass too: what blocks make there dies when their variables let it go."""
+    graph = graphs(spec)[column]
+    names: dict[str, Any] = {"__name__": "checkpointed"}
+    exec(compile(emit(graph, checkpoint=True), graph.name, "exec"), names)
+    wanted = theirs(train(names[class_name(graph.name)]().train(), graph, 2))
+    recipe = Recipe(device="cpu", watched=True, optimizer=Optimizer("sgd", "loop"), checkpoint=True)
+    assert ours(trace(graph, recipe), 2) == wanted
+    gc.collect()
+
+
 def is_alike(spec: str, column: str) -> bool:
     """Whether a network does the same where nothing is computed; the mean squared error, for one, does not."""
     graph = graphs(spec)[column]
@@ -226,6 +255,15 @@ TEXTS = {
         hidden = none
         add { conv-3-4; identity }
         add { conv-3-4; conv-1-4; identity }
+        FC-3""",
+    "deleted and parted": """input 16x16x3
+        left: conv-3-8
+        maxpool
+        conv-3-8
+        upsample-2
+        concat { @left; identity }
+        conv-3-8
+        conv-3-8
         FC-3""",
     "products and lists": """input 8x8x4
         conv-3-8 relu

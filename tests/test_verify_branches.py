@@ -346,7 +346,7 @@ def test_rounding_is_told_from_a_mistake() -> None:
     x = np.random.default_rng(0).standard_normal((2, 50)).astype(np.float32)
     one, other = Summing(False), Summing(True)
     ours, theirs = (check_values._answers(module, x) for module in (one, other))
-    assert check_values._apart(theirs, ours) > check_values.TOLERANCE
+    assert check_values.apart(theirs, ours) > check_values.TOLERANCE
     assert check_values._is_rounding(one, x, ours, theirs)[0]
     wrong = [result + 0.5 for result in theirs]
     assert not check_values._is_rounding(one, x, ours, wrong)[0]

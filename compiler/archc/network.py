@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from archc.plan.devices import Device
     from archc.plan.estimate import Plan
     from archc.recipe import Training
+    from archc.train.training import Outcome, Watcher
     from archc.verify import Report
 
 ViewName = Literal["graph", "volumes", "table", "chart"]
@@ -216,6 +217,29 @@ class Network:
             load_into(transfer, target, force=force)
             return transfer.to_json()
 
+    def train(
+        self,
+        data: str | os.PathLike[str] = "digits",
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        watcher: Watcher | None = None,
+        **said: Any,
+    ) -> Outcome:
+        """Train the network into a build folder, or go on where a training was stopped there; what came of it.
+
+        `data` is `digits` or a folder. Said by name are words of a recipe, in place of the file's and as they are
+        written there (`epochs=5`, `optimizer="sgd lr=0.1"`), and the options of `archc train`: `lr`, `init`,
+        `fresh`, `leave`, `freeze`, `precision`, `compiled`, `workers`, `skip_broken`, `restart`, `every`. With
+        `workers` a script needs `if __name__ == "__main__"`. Raises Refusal; what was kept before is whole.
+        """
+        from archc.train.arrange import arrange, read_wish
+
+        place = Path(folder) if folder is not None else Path("build", self.stem)
+        arranged = arrange(self.graph, self.stem, place, read_wish(os.fspath(data), said))
+        from archc.train.training import train
+
+        return train(arranged.order, watcher)
+
     def verify(self, folder: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Report:
         """Compare what was built in a folder with itself and with the static numbers."""
         from archc.verify import verify
@@ -223,7 +247,7 @@ class Network:
         return verify(folder if folder is not None else Path("build", self.stem), self.graph, seed=seed)
 
     def _repr_svg_(self) -> str:
-        return self.diagram().svg
+        return self.diagram()._repr_svg_()
 
     def __repr__(self) -> str:
         return f"<archc network {self.name}: {self.params:,} parameters, {self.macs:,} MACs>"

@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": "compare PyTorch, ONNX Runtime and the static numbers with each other",
     "run": "run a built network on images",
     "eval": "judge a built network by data: errors, accuracies, distances",
+    "bench": "time a network in ONNX Runtime and PyTorch, against the roofline",
     "completion": "print a completion script for a shell",
 }
 

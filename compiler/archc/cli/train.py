@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archc.cli.commands import Parser, add_spec, add_transfer, load_one, whole_number
+from archc.cli.commands import Parser, add_json, add_spec, add_transfer, load_one, whole_number
 from archc.cli.terminal import Progress
-from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import OpError
 from archc.read_recipe import read_setting
-from archc.recipe_settings import Adam, Augment, Optimizer
 from archc.setting import Setting
 
 if TYPE_CHECKING:
-    from archc.data.examples import Data
-    from archc.data.preparation import Preparation
-    from archc.ir import Graph
-    from archc.network import Network
-    from archc.recipe import Training
-    from archc.train.settings import Settings
+    from archc.train.arrange import Arranged
     from archc.train.training import Outcome, Watcher
 
 WORDS = {
@@ -78,7 +74,15 @@ def parser() -> Parser:
     made.add_argument("--workers", type=whole_number, metavar="N", help="processes that load images")
     made.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     made.add_argument("--restart", action="store_true", help="begin anew where a training was stopped or finished")
-    made.add_argument("--quiet", action="store_true", help="only the last line")
+    made.add_argument(
+        "--keep-every",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how often the state is kept within an epoch (60); after an epoch it always is",
+    )
+    made.add_argument("--quiet", action="store_true", help="only the last lines")
+    add_json(made)
     return made
 
 
@@ -90,6 +94,16 @@ def _setting(word: str) -> Callable[[str], Setting]:
             raise argparse.ArgumentTypeError(f"{error.message}{f'; {error.help}' if error.help else ''}") from None
 
     return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"`{text}` is no number of seconds")
+    return number
 
 
 def _positive(text: str) -> float:
@@ -105,182 +119,108 @@ def _positive(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     """Train a network, or go on where it was stopped."""
     network = load_one(options)
-    recipe = _recipe(network, options)
-    _need_torch()
     from archc.cli.build import default_folder
-    from archc.data.checking import check_outputs
-    from archc.data.load import load_data
-    from archc.train.training import Order, describe, is_first, refuse_foreign_weights, train
+    from archc.train.arrange import Wish, arrange, is_first
 
     folder = Path(options.output) if options.output else default_folder(options.spec, network.graph.column)
-    seed = recipe.seed.number if recipe.seed else 0
-    data = load_data(options.data, seed=seed, skip_broken=options.skip_broken)
-    settings = _settings(network.graph, recipe, data, options)
-    notes = () if settings.own_target else check_outputs(data, network.graph.output.shape)
-    preparation, more = _preparation(network.graph, recipe, settings, data)
-    refuse_foreign_weights(folder / f"{network.stem}.safetensors", folder)
-    begin = _begin(network, options, seed)
-    order = Order(
-        network.graph,
-        settings,
-        *_prepared(data, preparation),
-        data.source,
-        folder,
-        network.stem,
-        begin,
+    wish = Wish(
+        options.data,
+        tuple(value for word in WORDS if (value := getattr(options, word)) is not None),
+        options.lr,
+        options.init or "",
+        tuple(options.fresh),
+        tuple(options.leave),
+        tuple(options.freeze),
+        options.precision,
+        options.compile,
+        options.workers,
+        options.skip_broken,
         options.restart,
+        options.keep_every,
     )
-    if is_first():
-        network.build(folder, emit=("pytorch", "onnx", "summary"), seed=seed)
-        describe(order, data.classes if settings.classifies else (), preparation.to_json())
-    teller = _Teller(options.quiet, settings, (*data.notes, *notes, *more), data)
+    bar = Progress()
     try:
-        outcome = train(order, teller.watcher())
-    except KeyboardInterrupt:
-        teller.bar.clear()
-        print("archc: stopped; the same command goes on from the last state that was kept", file=sys.stderr)
-        return 130
-    teller.bar.clear()
-    teller.finish(outcome)
+        arranged = arrange(
+            network.graph, network.stem, folder, wish, lambda done, total: bar("looking at the images", done, total)
+        )
+    finally:
+        bar.clear()
+    teller = _Teller(arranged, quiet=options.quiet or options.format == "json", first=is_first())
+    from archc.train.training import train
+
+    with _stops() as asked:
+        try:
+            outcome = train(arranged.order, teller.watcher(lambda: bool(asked)))
+        except KeyboardInterrupt:
+            teller.bar.clear()
+            if is_first():
+                again = "without `--restart` " if options.restart else ""
+                print(f"archc: stopped; the same command {again}goes on from the state that was kept", file=sys.stderr)
+            return 128 + (asked[0] if asked else signal.SIGINT)
+        finally:
+            teller.bar.clear()
+    if is_first():
+        print(json.dumps(_as_json(network.name, arranged, outcome), indent=1, ensure_ascii=False)
+              if options.format == "json" else _last_lines(outcome))  # fmt: skip
     return 0
 
 
-def _recipe(network: Network, options: argparse.Namespace) -> Training:
-    """What the file says, with what the command says in its place."""
-    from archc.train.settings import overridden
+@contextmanager
+def _stops() -> Iterator[list[int]]:
+    """The signals that have asked to stop, a list that grows: the first is obeyed after a step, the second at once."""
+    asked: list[int] = []
 
-    said = tuple(value for word in WORDS if (value := getattr(options, word)) is not None)
-    recipe = overridden(network.training, said)
-    if options.lr is None:
-        return recipe
-    rule: Optimizer = recipe.optimizer or Adam()
-    return recipe.having(rule.but(lr=options.lr))
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
 
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    for package in ("torch", "accelerate"):
-        if find_spec(package) is None:
-            message = f"training needs {package}, which is not installed"
-            raise Refusal([Diagnostic("A0715", message, help="`pip install 'archc-nn[train]'`")], status=2)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _settings(graph: Graph, recipe: Training, data: Data, options: argparse.Namespace) -> Settings:
-    """Everything decided; the machine's part by what the machine has."""
-    import torch
-
-    from archc.train.settings import decide
-
-    gpu = torch.cuda.is_available()
-    precision = options.precision
-    if precision == "auto":
-        precision = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and not gpu:
-        message = "there is no GPU, and a processor does not train in fp16"
-        raise Refusal([Diagnostic("A0712", message, help="`--precision bf16`, or leave it out")], status=2)
-    settings = decide(
-        graph,
-        recipe,
-        frozen=tuple(options.freeze),
-        precision=precision,
-        compiled=gpu if options.compile is None else options.compile,
-        workers=_workers(data) if options.workers is None else options.workers,
+def _last_lines(outcome: Outcome) -> str:
+    best = outcome.best
+    share = f"test accuracy {best.test_accuracy:.2%}" if best.test_accuracy is not None else ""
+    return (
+        f"best: epoch {best.number}, {share or f'test loss {best.test_loss:.4g}'}\n"
+        f"its weights are in {outcome.weights}, its curves in {outcome.weights.parent / 'training'}"
     )
-    if settings.classifies == (data.kind == "numbers") and not settings.own_target:
-        kind = {"classes": "classes", "masks": "classes of pixels", "numbers": "numbers"}[data.kind]
-        message = (
-            f"the targets of the data are {kind}, and the loss is for {'classes' if settings.classifies else 'numbers'}"
-        )
-        help = "say `--target input` for an autoencoder, or another `--loss`"
-        raise Refusal([Diagnostic("A0654", message, help=help)], status=2)
-    return settings
 
 
-def _workers(data: Data) -> int:
-    """Processes that load examples: none for small pictures that lie in memory, else one for each core but one."""
-    import os
-
-    image, _ = data.train[0]
-    return 0 if image.size <= 64 * 64 * 3 else min(8, max((os.cpu_count() or 2) - 1, 1))
-
-
-def _preparation(graph: Graph, recipe: Training, settings: Settings, data: Data) -> tuple[Preparation, tuple[str, ...]]:
-    """How images come in; mean and std are worked out where nobody says them, but not for what gives its input back."""
-    from archc.data.geometry import Augment as Views
-    from archc.data.preparation import Preparation, measured, notes_on, prepare
-
-    said = recipe.augment or Augment()
-    side = recipe.resize.side if recipe.resize else max(graph.input.shape[1:], default=1)
-    # Without padding there is only a random place where the image is larger than the input.
-    sides = (side, side) if said.crop == 0 else None
-    preparation = Preparation(
-        graph.input.shape,
-        (recipe.resize.side,) if recipe.resize else (),
-        augment=Views(said.flip, said.crop or 0, said.scale, sides),
-        seed=settings.seed,
-        target="input" if settings.own_target else "given",
-        output=() if settings.own_target else graph.output.shape,
-    )
-    if recipe.mean is None and recipe.std is None and not settings.own_target:
-        preparation = measured(prepare(preparation), data.train)
-    if recipe.mean is not None:
-        preparation = replace(preparation, mean=recipe.mean.values)
-    if recipe.std is not None:
-        preparation = replace(preparation, std=recipe.std.values)
-    preparation = prepare(preparation)
-    return preparation, notes_on(preparation, data.train)
-
-
-def _prepared(data: Data, preparation: Preparation) -> tuple[Any, Any]:
-    from archc.data.preparation import PreparedExamples
-
-    return PreparedExamples(data.train, preparation), PreparedExamples(data.test, preparation)
-
-
-def _begin(network: Network, options: argparse.Namespace, seed: int) -> dict[str, Any] | None:
-    """The tensors of `--init`, matched as `archc weights` does it."""
-    if not options.init:
-        if options.fresh or options.leave:
-            message = "`--fresh` and `--leave` say how a checkpoint is used, and none is given"
-            raise Refusal([Diagnostic("A0654", message, help="give it with `--init FILE`")], status=2)
-        return None
-    from tempfile import TemporaryDirectory
-
-    from safetensors.torch import load_file
-
-    from archc.transfer import prepared
-
-    with (
-        TemporaryDirectory() as folder,
-        prepared(network.graph, options.init, tuple(options.fresh), tuple(options.leave), seed) as transfer,
-    ):
-        file = Path(folder, "begin.safetensors")
-        transfer.write(file)
-        for line in transfer.report(short=True):
-            print(f"archc: {line}", file=sys.stderr)
-        return load_file(file)
+def _as_json(name: str, arranged: Arranged, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "network": name,
+        "data": arranged.data.source,
+        "notes": list(arranged.notes),
+        "best": outcome.best.number,
+        "epochs": [asdict(epoch) for epoch in outcome.history],
+        "weights": str(outcome.weights),
+        "files": [str(path) for path in outcome.files],
+    }
 
 
 class _Teller:
-    """Tells how a training goes: a bar, a line for each epoch, and what came of it."""
+    """Tells how a training goes: a bar, and a line for each epoch."""
 
-    def __init__(self, quiet: bool, settings: Settings, notes: Sequence[str], data: Data) -> None:
-        self.quiet = quiet
-        self.settings = settings
-        self.notes = notes
-        self.data = data
+    def __init__(self, arranged: Arranged, *, quiet: bool, first: bool) -> None:
+        self.settings = arranged.order.settings
+        self.notes = arranged.notes
+        self.data = arranged.data
+        self.quiet = quiet or not first
         self.bar = Progress()
-        self.first = True
 
-    def watcher(self) -> Watcher:
+    def watcher(self, stopping: Callable[[], bool]) -> Watcher:
         from archc.train.training import Watcher
 
-        return Watcher(self.begin, self.progress, self.epoch)
+        return Watcher(self.begin, self.progress, self.epoch, stopping)
 
     def begin(self, state: Any, place: Any) -> None:
-        self.first = bool(place.is_main_process)
-        if not self.first or self.quiet:
+        if self.quiet:
             return
         from archc.train.logs import heading
 
@@ -293,7 +233,7 @@ class _Teller:
         print(heading(classifies=self.settings.classifies), flush=True)
 
     def progress(self, now: Any) -> None:
-        if not self.first:
+        if self.quiet:
             return
         share = f"  {now.accuracy:.2%}" if now.accuracy is not None else ""
         left = f"{int(now.left) // 60}:{int(now.left) % 60:02}"
@@ -303,14 +243,6 @@ class _Teller:
     def epoch(self, epoch: Any, state: Any) -> None:
         from archc.train.logs import line
 
-        if self.first and not self.quiet:
+        if not self.quiet:
             self.bar.clear()
             print(line(epoch, best=state.best == epoch.number), flush=True)
-
-    def finish(self, outcome: Outcome) -> None:
-        if not self.first:
-            return
-        best = outcome.best
-        share = f"test accuracy {best.test_accuracy:.2%}" if best.test_accuracy is not None else ""
-        print(f"best: epoch {best.number}, {share or f'test loss {best.test_loss:.4g}'}")
-        print(f"its weights are in {outcome.weights}, its curves in {outcome.weights.parent / 'training'}")

@@ -17,6 +17,7 @@ from archc.diagram.markup import clean
 from archc.diagram.parts import Box, Part
 from archc.ir import Argument, Graph, Node, Scope
 from archc.ops.declare import show
+from archc.ops.resize import Unpool
 from archc.tree import Quoted
 
 NAME, LAYER, MORE, DETAIL, BADGE = 15, 20, 16, 16, 22
@@ -27,7 +28,7 @@ PADDING = 8
 ARRIVAL, MOST_HIGH = 15, 260
 """How much height each arrow into a merge asks for, and how much they get together."""
 LONGEST_CALL = 48
-LONGEST_LINE = 17
+LONGEST_LINE = 18
 """Characters from which on the arguments of a call have a line of their own."""
 LEADING = 1.25
 """The height of a line of words in ems."""
@@ -72,9 +73,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Card:
-    """A box: its fields from top to bottom, and how often it is repeated, at its right."""
+    """A box: its fields, side by side in rows from top to bottom, and how often it is repeated, at its right."""
 
-    fields: tuple[Field, ...]
+    rows: tuple[tuple[Field, ...], ...]
     kind: str
     badge: str = ""
     least: int = LEAST_WIDTH
@@ -83,7 +84,7 @@ class Card:
     @cached_property
     def inner(self) -> float:
         """The width of the fields."""
-        return float(round(max(self.least, *(field.width for field in self.fields)) + 0.5))
+        return float(round(max(self.least, *map(_across, self.rows)) + 0.5))
 
     @cached_property
     def beside(self) -> float:
@@ -93,13 +94,24 @@ class Card:
     @cached_property
     def size(self) -> tuple[float, float]:
         """Width and height."""
-        return self.inner + self.beside, sum(field.height for field in self.fields)
+        return self.inner + self.beside, sum(map(high, self.rows))
+
+
+def _across(row: tuple[Field, ...]) -> float:
+    return sum(field.width for field in row)
+
+
+def high(row: tuple[Field, ...]) -> float:
+    """The height of the fields of a row."""
+    return max(field.height for field in row)
 
 
 class Cards:
-    """The boxes of one network."""
+    """The boxes of one network; `compact` ones leave out names that no layer refers to, and stack less."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, compact: bool = False) -> None:
+        self._compact = compact
+        self._named = {node.op.at.name for node in graph.nodes if isinstance(node.op, Unpool) and node.op.at}
         self._optional = {
             (block.name.text, parameter.name.text)
             for block in graph.blocks
@@ -171,9 +183,11 @@ class Cards:
         badge = f"×{box.times}" if box.times > 1 else ""
         if box.scope is not None:
             kind = self.summed_kind(box)
-            return Card((self._summed(box, box.scope, kind),), kind, badge, dashed=box.scope.kind == "head")
-        fields = tuple(self._fields(box))
-        return Card(fields, self.kind(box.lead), badge, MERGE_WIDTH if box.merges else LEAST_WIDTH)
+            return Card(((self._summed(box, box.scope, kind),),), kind, badge, dashed=box.scope.kind == "head")
+        rows: list[tuple[Field, ...]] = [(field,) for field in self._fields(box)]
+        rows = _beside(rows) if self._compact else rows
+        least = MERGE_WIDTH if box.merges else LEAST_WIDTH
+        return Card(tuple(rows), self.kind(box.lead), badge, least)
 
     def _fields(self, box: Box) -> Iterator[Field]:
         lead = box.lead
@@ -185,6 +199,9 @@ class Cards:
             elif box.merges:
                 yield Field((Words(text, LAYER), *more), kind, min(ARRIVAL * len(node.inputs), MOST_HIGH))
             else:
+                if self._compact and node.name not in self._named:
+                    yield Field((Words(text, LAYER), *more), kind)
+                    continue
                 name = self._between(box.group, box.last) if box.group else names(box, at)
                 name = " … ".join(map(self.label, name.split(" … ")))
                 yield Field((Words(name, NAME), Words(text, LAYER), *more), kind)
@@ -216,6 +233,19 @@ class Cards:
             for argument in given
         )
         return clean(f"{scope.block}({', '.join(texts)})" if given else scope.block, LONGEST_CALL)
+
+
+def _beside(rows: list[tuple[Field, ...]]) -> list[tuple[Field, ...]]:
+    """The rows, small fields side by side where the others are wide enough."""
+    room = max(map(_across, rows))
+    found: list[tuple[Field, ...]] = []
+    for row in rows:
+        small = bool(found) and all(len(one.lines) == 1 and not one.lines[0].bold for one in (*found[-1], *row))
+        if small and _across(found[-1]) + _across(row) <= room:
+            found[-1] = (*found[-1], *row)
+        else:
+            found.append(row)
+    return found
 
 
 def _broken(call: str) -> Iterator[Words]:

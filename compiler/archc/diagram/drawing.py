@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from archc.diagram.cards import BADGE, LEADING, Card, Field
+from archc.diagram.cards import BADGE, LEADING, Card, Field, high
 from archc.diagram.figure import Arrow, Figure, end_words
 from archc.diagram.heading import DASHED, DOTTED, SKIP_WIDTH
 from archc.diagram.markup import clean
@@ -81,10 +81,15 @@ def _box(box: Box, figure: Figure, theme: Theme, ids: Ids) -> Group:
 
 def _card(card: Card, place: Rectangle, theme: Theme) -> Iterator[Mark]:
     y = place.top
-    for field in card.fields:
-        yield Rect(place.left, y, card.inner, field.height, paint(field.kind, theme).fill)
-        yield from _words(field, place.left + card.inner / 2, y, theme)
-        y += field.height
+    for row in card.rows:
+        x, tall = place.left, high(row)
+        spare = (card.inner - sum(field.width for field in row)) / len(row)
+        for field in row:
+            wide = field.width + spare
+            yield Rect(x, y, wide, tall, paint(field.kind, theme).fill)
+            yield from _words(field, x + wide / 2, y + (tall - field.height) / 2, theme)
+            x += wide
+        y += tall
     border = Pen(paint(card.kind, theme).border, BORDER, FRAME_DASH if card.dashed else ())
     if card.badge:
         left = place.left + card.inner

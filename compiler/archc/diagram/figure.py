@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import sqrt
 
 from archc.diagram.cards import LAYER, Cards, Words
 from archc.diagram.fold import folded, foldings
@@ -16,7 +17,7 @@ from archc.diagram.heading import heading
 from archc.diagram.items import branches, without_identities
 from archc.diagram.limits import MOST_ARROWS, MOST_BOXES, DiagramLimit
 from archc.diagram.markup import clean
-from archc.diagram.measure import TAG_SIZE, Look, gridded, measured, spread
+from archc.diagram.measure import TAG_SIZE, Look, flowing, gridded, measured, spread
 from archc.diagram.parts import Box, Cluster, End, Part, boxes_of
 from archc.diagram.plan import Plan
 from archc.diagram.route import curve
@@ -26,14 +27,18 @@ from archc.diagram.theme import LIGHT
 from archc.diagram.wires import ENTRY, Drawn, Key, Level, Link, Wire, level, wires
 from archc.ir import Graph, Shape, people
 
-ROOMS = tuple(round(500 * 1.13**step) for step in range(22))
-"""Widths to try; the one that comes out largest on the page is taken."""
+ROOMS = tuple(1.07**step for step in range(-8, 20))
+"""Widths to try, as parts of one at which boxes alone have the page's proportions; the best is taken."""
+AROUND = 60.0
+"""How much of the way to the next box belongs to each."""
 CROSSING = (1, 2, 4, 8)
 """How many values may go on from one row to the next: few are easier to follow."""
 MANY = 400
 """Arrows from which on a figure is large, and few widths are tried."""
 CLUMSY = 0.93
 """What a figure must gain to be worth twice as many values between its rows."""
+HOPELESS = 0.6
+"""Scale below which not even compact boxes can be read."""
 LEGIBLE, LARGE = 1.0, 1.8
 """Scales from which on a figure can be read on a slide, and from which on fewer rows are better than larger words."""
 
@@ -81,11 +86,13 @@ def figure(graph: Graph, depth: int | None = None, size: tuple[int, int] = PAGE)
     Blocks, groups and heads at `depth` are one box each; without a depth, as many are opened as can be read.
     """
     drawn = without_identities(graph) if branches(graph) else graph
-    cards = Cards(drawn)
     headed = lambda boxes, lines: heading(graph, boxes, lines, LIGHT)  # noqa: E731
-    if depth is not None:
-        return lay_out(drawn, folded(drawn, depth), cards, headed, size)
-    return largest(lay_out(drawn, parts, cards, headed, size) for parts in foldings(drawn))
+    choices = list(foldings(drawn)) if depth is None else [folded(drawn, depth)]
+    found = largest(lay_out(drawn, parts, Cards(drawn), headed, size) for parts in choices)
+    if not HOPELESS < found.scale < LEGIBLE:
+        return found
+    compact = Cards(drawn, compact=True)
+    return largest(iter((found, *(lay_out(drawn, parts, compact, headed, size) for parts in choices))))
 
 
 def largest(figures: Iterator[Figure]) -> Figure:
@@ -137,20 +144,48 @@ def lay_out(
 
 def _largest(top: Level, look: Look, page: tuple[float, float], *, large: bool) -> tuple[Plan, float]:
     """The plan that comes out largest on the page, and its scale; of a `large` network few are tried."""
-    grids: dict[int, Grid] = gridded(top)
-    best, most = None, (0.0, 0, 0.0)
-    for clumsiness, crossing in enumerate(CROSSING):
-        for wide in ROOMS[3::6] if large else ROOMS:
-            plan = measured(top, grids, wide, crossing, look)
-            scale = min(page[0] / plan.width, page[1] / plan.height)
-            felt = min(scale, max(scale * CLUMSY**clumsiness, LEGIBLE))
-            worth = round(min(felt, LARGE), 2), -len(plan.rows), felt
-            if best is None or worth > most:
-                best, most = (plan, scale), worth
-    assert best is not None
-    plan, scale = best
-    spread(plan, page[0] / min(scale, LARGEST))
-    return plan, scale
+    grids = gridded(top)
+    most_flowing = max(_most_flowing(top, grids))
+    known = [crossing for at, crossing in enumerate(CROSSING) if at == 0 or CROSSING[at - 1] < most_flowing]
+    crossings = known[-1:] if large else known
+    area = sum((wide + AROUND) * (high + AROUND) for wide, high in look.sizes.values())
+    fitting = sqrt(area * page[0] / page[1])
+
+    def tried(clumsiness: int, width: int) -> _Trial:
+        plan = measured(top, grids, ROOMS[width] * fitting, crossings[clumsiness], look)
+        scale = min(page[0] / plan.width, page[1] / plan.height)
+        felt = min(scale, max(scale * CLUMSY**clumsiness, LEGIBLE))
+        return _Trial((round(min(felt, LARGE), 2), -len(plan.rows), felt), clumsiness, width, plan, scale)
+
+    step = 9 if large else 2
+    best = max((tried(at, width) for at in range(len(crossings)) for width in range(0, len(ROOMS), step)), key=_worth)
+    if not large:
+        near = range(max(best.width - 1, 0), min(best.width + 2, len(ROOMS)))
+        best = max((best, *(tried(best.clumsiness, width) for width in near)), key=_worth)
+    spread(best.plan, page[0] / min(best.scale, LARGEST))
+    return best.plan, best.scale
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Trial:
+    """A plan that was tried, and what it is worth."""
+
+    worth: tuple[float, int, float]
+    clumsiness: int
+    width: int
+    plan: Plan
+    scale: float
+
+
+def _worth(trial: _Trial) -> tuple[float, int, float]:
+    return trial.worth
+
+
+def _most_flowing(one: Level, grids: dict[int, Grid]) -> Iterator[int]:
+    """The most values that go on anywhere within each frame."""
+    yield max(flowing(one, grids[id(one)]))
+    for inner in one.inner.values():
+        yield from _most_flowing(inner, grids)
 
 
 def _trace(drawn: tuple[Part, ...], actual: tuple[Part, ...], makers: dict[int, Drawn], owners: dict[str, Box]) -> None:

@@ -34,7 +34,7 @@ def folded(graph: Graph, depth: int | None = None, marks: Marks | None = None) -
 def foldings(graph: Graph, marks: Marks | None = None) -> Iterator[tuple[Part, ...]]:
     """The parts that a picture may have, from the deepest of at most 40 boxes on, merges not counted.
 
-    Where the next would leave so few boxes that the picture would say nothing, there is none after it.
+    Where the next would leave so few boxes that the picture would say little, one of up to 120 comes first.
     Layers of different `marks` are not equal.
     """
     parts = _at_depth(graph, None, marks)
@@ -45,8 +45,6 @@ def foldings(graph: Graph, marks: Marks | None = None) -> Iterator[tuple[Part, .
         scant = _weight(fewer) < SCANT and size <= MANY
         if size <= FEW or scant:
             yield parts
-        if scant:
-            return
         parts = fewer
     yield parts
 

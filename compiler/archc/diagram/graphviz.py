@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import lcm
 
 from archc.diagram.boxes import tooltip
-from archc.diagram.cards import BADGE, Card, Field
+from archc.diagram.cards import BADGE, Card, Field, high
 from archc.diagram.drawing import paint
 from archc.diagram.figure import Arrow, Figure, end_words
 from archc.diagram.font import FAMILY, width
@@ -118,8 +119,8 @@ def _box(box: Box, name: str, figure: Figure) -> str:
 def _label(card: Card) -> str:
     """A box as an HTML-like table, as large as its card."""
     # Graphviz adds the border to the cells; the card's size includes it.
-    least = [card.inner - 2 * BORDER if field is card.fields[0] else 0 for field in card.fields]
-    rows = [_cell(field, wide, len(card.fields)) for field, wide in zip(card.fields, least, strict=True)]
+    columns = lcm(*map(len, card.rows))
+    rows = ["".join(_cells(row, card, columns)) for row in card.rows]
     if card.badge:
         badge = f'<FONT POINT-SIZE="{BADGE}"><B>{card.badge}</B></FONT>'
         rows[0] += f'<TD ROWSPAN="{len(rows)}" BGCOLOR="{LIGHT.page}" WIDTH="{card.beside:.0f}">{badge}</TD>'
@@ -130,14 +131,20 @@ def _label(card: Card) -> str:
     return f"<<TABLE {look}>{body}</TABLE>>"
 
 
-def _cell(field: Field, wide: float, count: int) -> str:
+def _cells(row: tuple[Field, ...], card: Card, columns: int) -> Iterable[str]:
+    span = columns // len(row)
+    spare = (card.inner - 2 * BORDER - sum(field.width for field in row)) / len(row)
+    height = high(row) - 2 * BORDER / len(card.rows)
+    across = f' COLSPAN="{span}"' if span > 1 else ""
+    return (_cell(field, f'{across} WIDTH="{field.width + spare:.0f}" HEIGHT="{height:.0f}"') for field in row)
+
+
+def _cell(field: Field, size: str) -> str:
     lines = "<BR/>".join(
         f'<FONT POINT-SIZE="{line.size}">{f"<B>{html(line.text)}</B>" if line.bold else html(line.text)}</FONT>'
         for line in field.lines
     )
-    across = f' WIDTH="{wide:.0f}"' if wide else ""
-    high = field.height - 2 * BORDER / count
-    return f'<TD BGCOLOR="{paint(field.kind, LIGHT).fill}"{across} HEIGHT="{high:.0f}">{lines}</TD>'
+    return f'<TD BGCOLOR="{paint(field.kind, LIGHT).fill}"{size}>{lines}</TD>'
 
 
 def _middle(key: int, sheet: Sheet) -> str:

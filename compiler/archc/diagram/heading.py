@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from archc.cost.analyse import analyse
 from archc.cost.summary import rounded
 from archc.diagram.markup import clean
 from archc.diagram.parts import Box
 from archc.diagram.slide import Entry, Heading, Sample
 from archc.diagram.theme import Theme
 from archc.ir import Graph
+from archc.totals import totals as sums
 
 SKIP_WIDTH = 3.0
 """How thick a skip is drawn, as in the figures of residual networks; other arrows are 1.8."""
@@ -29,13 +29,13 @@ def heading(graph: Graph, boxes: Iterable[Box], lines: Collection[str], theme: T
 
 def totals(graph: Graph) -> str:
     """How large a network is."""
-    analysis = analyse(graph)
-    layers = analysis.weight_layers
+    numbers = sums(graph)
+    layers = numbers["weight-layers"]
     trained = sum(node.params for head in graph.heads for node in head.nodes)
     heads = f" (and {trained:,} of the heads for training)" if trained else ""
     return (
-        f"{layers} weight layer{'' if layers == 1 else 's'} · {analysis.params:,} parameters{heads}"
-        f" · {rounded(analysis.macs)} MACs"
+        f"{layers} weight layer{'' if layers == 1 else 's'} · {numbers['params']:,} parameters{heads}"
+        f" · {rounded(numbers['macs'])} MACs"
     )
 
 

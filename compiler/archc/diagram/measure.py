@@ -6,6 +6,8 @@ A frame is a grid of columns and lanes (`grid`), broken into rows where it is wi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 from archc.diagram.font import width
 from archc.diagram.grid import Grid, grid
@@ -13,12 +15,12 @@ from archc.diagram.parts import Cluster, End, Part
 from archc.diagram.plan import MARGIN, STRAIGHT, TRACK, TURNING, Plan, Row
 from archc.diagram.wires import ENTRY, Key, Level, Link, projects
 
-LANE_GAP = 12
-BEND = 30
+LANE_GAP = 11
+BEND = 26
 """The room in which arrows change lanes, and more for each lane that they cross."""
 MOST_LONGER = 110
 """How much longer arrows are made to fill a row."""
-PASSING = 9
+PASSING = 8
 """Half the height of a lane that holds arrows only."""
 TAG_SIZE, FRAME_SIZE, FRAME_TITLE = 16, 20, 30
 """Sizes of the words beside arrows and of a frame's title, and the room above a frame's inside for the latter."""
@@ -83,6 +85,7 @@ def _tags(level: Level, laid: Grid, tags: dict[Key, str]) -> dict[int, float]:
     return room
 
 
+@lru_cache(maxsize=4096)
 def tag_width(words: str) -> float:
     """How wide the words beside an arrow are drawn."""
     return width(words, TAG_SIZE)
@@ -103,39 +106,41 @@ def _bends(level: Level, laid: Grid) -> dict[int, float]:
         passing = laid.passing.get(link)
         for column, before, after in ((start, source, passing or target), (end - 1, passing or source, target)):
             steps = abs(order[id(before)] - order[id(after)]) if before and after else 1
-            bends[column] = max(bends.get(column, STRAIGHT), min(BEND + 10 * steps, 90) if steps else STRAIGHT)
+            bends[column] = max(bends.get(column, STRAIGHT), min(BEND + 7 * steps, 64) if steps else STRAIGHT)
     return bends
 
 
-def _break(plan: Plan, room: float, crossing: int) -> None:
-    """Puts the columns into rows."""
-    level, laid = plan.level, plan.grid
+def flowing(level: Level, laid: Grid) -> list[int]:
+    """How many values go on from each column to the next."""
     reaches: dict[Key, tuple[int, int]] = {}
     for link in level.links:
         start, end = laid.reach(link)
         first, last = reaches.get(link.key, (start, end))
         reaches[link.key] = min(first, start), max(last, end)
-    more = {laid.columns[at] for at, part in enumerate(level.parts) if not isinstance(part, End)}
     steps = [0] * (laid.width + 3)
     for first, last in reaches.values():
         steps[first] += 1
         steps[last] -= 1
-    flowing = 0
+    return list(accumulate(steps))
+
+
+def _break(plan: Plan, room: float, crossing: int) -> None:
+    """Puts the columns into rows."""
+    level, laid = plan.level, plan.grid
+    flows = flowing(level, laid)
+    more = {laid.columns[at] for at, part in enumerate(level.parts) if not isinstance(part, End)}
     begin, wide = 1, 0.0
     ranges = []
     cut = 0
     since = 0.0
-    for column in range(laid.width + 1):
-        flowing += steps[column]
-        if column == 0:
-            continue
+    for column in range(1, laid.width + 1):
         span = plan.widths.get(column, 0) + plan.tags.get(column, 0) + plan.bends.get(column, STRAIGHT)
         if wide + plan.widths.get(column, 0) > room and cut >= begin:
             ranges.append(range(begin, cut + 1))
             begin, wide = cut + 1, since
         wide += span
         since += span
-        if flowing <= crossing and column in more:
+        if flows[column] <= crossing and column in more:
             cut, since = column, 0.0
     ranges.append(range(begin, laid.width + 1))
     if len(ranges) > 1 and len(more.intersection(ranges[-1])) < 2:
@@ -153,7 +158,7 @@ def _stack(plan: Plan, look: Look) -> None:
     spans = [(laid.passing[link], *laid.reach(link)) for link in laid.passing]
     frame = plan.level.frame
     y = FRAME_TITLE + 6.0 if frame else 0.0
-    for row in plan.rows:
+    for number, row in enumerate(plan.rows):
         above: dict[int, float] = {}
         below: dict[int, float] = {}
         for column in row.columns:
@@ -178,20 +183,18 @@ def _stack(plan: Plan, look: Look) -> None:
         row.top = y
         y += row.height
         if row is not plan.rows[-1]:
-            plan.tracks.append(_returns(plan, row))
+            plan.tracks.append(_returns(plan, number))
             y += TRACK * len(plan.tracks[-1]) + TURNING
     plan.height = y + (MARGIN if frame else 0)
     _line_up(plan, look)
 
 
-def _returns(plan: Plan, row: Row) -> list[tuple[Key, float]]:
+def _returns(plan: Plan, number: int) -> list[tuple[Key, float]]:
     """What goes on to the next row, from top to bottom."""
-    column = row.columns[-1]
+    column = plan.rows[number].columns[-1]
     found: dict[tuple[Key, float], None] = {}
-    for link in plan.level.links:
-        start, end = plan.grid.reach(link)
-        if start <= column < end:
-            found[link.key, plan.height_at(link, column)] = None
+    for link in plan.going[number]:
+        found[link.key, plan.height_at(link, column)] = None
     return sorted(found, key=lambda one: one[1])
 
 
@@ -206,7 +209,7 @@ def _line_up(plan: Plan, look: Look) -> None:
     for number, row in enumerate(plan.rows):
         x = max(begin, margin + plan.bends.get(0, STRAIGHT) - MARGIN) if entered and number == 0 else begin
         if number:
-            x += BEND
+            x += STRAIGHT
         for column in row.columns:
             row.lefts[column] = x
             x += plan.widths.get(column, 0)

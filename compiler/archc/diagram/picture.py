@@ -14,7 +14,7 @@ from typing import Literal
 from archc.diagnostics import Diagnostic, Refusal
 from archc.diagram.font import FILES, drawable, folder
 from archc.diagram.scene import Group, Mark, Scene, Text, flat
-from archc.diagram.svg import write_svg
+from archc.diagram.svg import number, write_svg
 
 Format = Literal["svg", "png", "pdf"]
 FORMATS: tuple[Format, ...] = ("svg", "png", "pdf")
@@ -56,7 +56,9 @@ class Picture:
         return min((mark.size for mark in flat(self.scene.marks) if isinstance(mark, Text)), default=0.0)
 
     def _repr_svg_(self) -> str:
-        return self.svg
+        """As a notebook shows it: as wide as the page there."""
+        fixed = f'width="{number(self.scene.width)}" height="{number(self.scene.height)}"'
+        return self.svg.replace(fixed, 'width="100%"', 1)
 
     def render(self, kind: Format) -> bytes:
         """The bytes of a file. Raises RendererMissing and RendererFailed for PNG and PDF."""

@@ -5,6 +5,7 @@ Points, y downwards, from the upper left corner of the frame.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,9 +16,9 @@ MARGIN = 16
 """Between a frame and what it holds."""
 STRAIGHT = 20
 """The room between columns for an arrow that stays in its lane."""
-TRACK = 11
+TRACK = 9
 """Between arrows that go back to the beginning of the next row."""
-TURNING = 20
+TURNING = 16
 """Between rows, besides those arrows."""
 
 
@@ -117,10 +118,22 @@ class Plan:
 
     def row_of(self, column: int) -> int:
         """The row of a column; the left side is in the first, the right side in the last."""
-        for number, row in enumerate(self.rows):
-            if column <= row.columns[-1]:
-                return number
-        return len(self.rows) - 1
+        return min(bisect_left(self._lasts, column), len(self.rows) - 1)
+
+    @cached_property
+    def _lasts(self) -> list[int]:
+        """The last column of each row."""
+        return [row.columns[-1] for row in self.rows]
+
+    @cached_property
+    def going(self) -> list[list[Link]]:
+        """The links that go on from each row to the next."""
+        found: list[list[Link]] = [[] for _ in self.rows]
+        for link in self.level.links:
+            start, end = self.grid.reach(link)
+            for number in range(self.row_of(start), self.row_of(end)):
+                found[number].append(link)
+        return found
 
     def height_at(self, link: Link, column: int) -> float:
         """How far below the top of its row a link runs in a column."""

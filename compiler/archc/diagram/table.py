@@ -7,28 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archc.diagram import table_html, table_latex, table_markdown
 from archc.diagram.picture import Picture
 from archc.diagram.slide import PAGE
-from archc.diagram.table_build import table
-from archc.diagram.table_slide import draw
+from archc.diagram.tables import html as html_table
+from archc.diagram.tables import latex as latex_table
+from archc.diagram.tables import markdown as markdown_table
+from archc.diagram.tables.build import table
+from archc.diagram.tables.slide import draw
 from archc.diagram.theme import Theme
 from archc.ir import Graph
 
 
 def markdown(graphs: Sequence[Graph]) -> str:
     """A table in Markdown; raises DiagramLimit for more rows than anybody could read, as all of these do."""
-    return table_markdown.markdown(table(graphs))
+    return markdown_table.markdown(table(graphs))
 
 
 def latex(graphs: Sequence[Graph], brackets: bool = False) -> str:
     """A `tabular` for LaTeX with booktabs; with `brackets`, blocks are matrices, which need amsmath."""
-    return table_latex.latex(table(graphs), brackets)
+    return latex_table.latex(table(graphs), brackets)
 
 
 def html(graphs: Sequence[Graph]) -> str:
     """A page of HTML that needs nothing else."""
-    return table_html.html(table(graphs))
+    return html_table.html(table(graphs))
 
 
 def picture(graphs: Sequence[Graph], theme: Theme, size: tuple[int, int] = PAGE) -> Picture:

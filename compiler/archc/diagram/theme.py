@@ -124,7 +124,7 @@ PRINT = Theme(
         ("#B5B5B5", "#000000"),
         ("#FFFFFF", "#000000"),
     ),
-    block=Paint(BLOCK, "#D0D0D0", "#000000"),
+    block=Paint(BLOCK, "#B0B0B0", "#000000"),
     added=Paint("added", "#E8E8E8", "#000000"),
     removed=Paint("removed", "#A6A6A6", "#000000"),
     changed=Paint("changed", "#C8C8C8", "#000000"),

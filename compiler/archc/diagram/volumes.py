@@ -19,14 +19,14 @@ from archc.diagram.picture import Picture
 from archc.diagram.scene import Group, Mark
 from archc.diagram.slide import PAGE, Entry, Heading, page, room
 from archc.diagram.theme import Paint, Theme
-from archc.diagram.volume_captions import told
-from archc.diagram.volume_kernels import ENTRANCE, sees, window
-from archc.diagram.volume_labels import BELOW, Lettering, Spot, arranged, captions, drawn, tier_tops
-from archc.diagram.volume_places import Placed, Plan, fronts_of
-from archc.diagram.volume_runs import Run, runs, stages
-from archc.diagram.volume_skips import ABOVE, STEP, hops, levels, long_arcs, samples
-from archc.diagram.volume_solids import POOL, SIGNS, Scale, faces, measures
-from archc.diagram.volume_stations import Kind, Row, Station, stations
+from archc.diagram.volume.captions import told
+from archc.diagram.volume.kernels import ENTRANCE, sees, window
+from archc.diagram.volume.labels import BELOW, Lettering, Spot, arranged, captions, drawn, tier_tops
+from archc.diagram.volume.places import Placed, Plan, fronts_of
+from archc.diagram.volume.runs import Run, runs, stages
+from archc.diagram.volume.skips import ABOVE, STEP, hops, levels, long_arcs, samples
+from archc.diagram.volume.solids import POOL, SIGNS, Scale, faces, measures
+from archc.diagram.volume.stations import Kind, Row, Station, stations
 from archc.ir import Graph, people
 from archc.ops.conv import Conv
 from archc.totals import totals

@@ -252,7 +252,7 @@ def _relieved(
     once the line is parted.
     """
     for storage, reader in moment.dead.items():
-        name = next((name for name, named in moment.names.items() if named is storage), "")
+        name = next((name for name, named in moment.names.items() if named == storage), "")
         if not name or reader.place == moment.event.place:
             continue
         line = statements[reader.place]

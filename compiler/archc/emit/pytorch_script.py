@@ -1,7 +1,7 @@
 """What a `forward` does, as it is written: line by line, what each works out in which order, and its variables.
 
 Whoever runs it as Python would run it knows how long each value stays in memory: `pytorch_lifetimes.py`
-by rule of thumb, `plan/program.py` to the byte.
+by rule of thumb, `plan/lines.py` to the byte.
 """
 
 from __future__ import annotations

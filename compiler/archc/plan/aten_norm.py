@@ -30,11 +30,13 @@ def batch_norm(
 ) -> Tensor:
     """`batch_norm`: in training, or `always`, with the batch's own statistics, which it keeps in float32."""
     y = tape.new(x.shape, _in_order(x), x.dtype)
+    channels = (x.shape[1],)
     if not (tape.training or always):
+        tape.inside(channels, channels)
         tape.call("batch_norm", (x, y))
         return y
-    channels = (x.shape[1],)
     mean, deviation = tape.new(channels), tape.new(channels)
+    tape.inside(channels, channels)
     tape.call("batch_norm", (x, x, y))
     saved = (x, weight, *buffers, mean, deviation)
     tape.record(_batch_norm_backward, saved, (x, weight, bias), (y,), channels[0])

@@ -235,10 +235,15 @@ def _traced(graph: Graph, recipe: Recipe, batch: int) -> Trace:
     return trace(graph, recipe, 1 if batch == 1 else BATCH)
 
 
-def _refuse(graph: Graph, device: Device, batch: int, recipe: Recipe) -> None:
+def refuse_batch(batch: int) -> None:
+    """Raises Refusal A0804 for a batch outside 1 to 2³¹."""
     if not 1 <= batch < MOST:
         message = f"a batch of {batch:,} cannot be: it has 1 to {MOST - 1:,} examples"
         raise _refusal("A0804", message, "PyTorch's kernels count in 32 bits", 2)
+
+
+def _refuse(graph: Graph, device: Device, batch: int, recipe: Recipe) -> None:
+    refuse_batch(batch)
     precision = recipe.precision
     for arithmetic in dict.fromkeys((precision.convolutions, precision.products)):
         if arithmetic not in device.rates and precision.name != "default":

@@ -17,28 +17,45 @@ MOST = 2**31
 CLOSE = 256
 """The search ends when it knows the largest batch to this part of itself."""
 
+NEAR = 6
+"""Strides of a sixty-fourth of the bound before they become longer."""
+
+MOST_TRIES, EFFORT = 32, 20_000
+"""How many larger batches are tried at the end, and how many events are replayed for that."""
+
 
 def largest_batch(trace: Trace, device: Device, assumption: Assumption = "expected") -> int:
     """The largest batch that two steps run with; 0 if not even one example does.
 
-    What is answered has been replayed. A larger batch may run, as the allocator is not monotonic, but no
-    more than a hundredth larger as a rule.
+    What is answered has been replayed. A larger batch may run all the same, as the allocator is not
+    monotonic: of small networks by a hundredth at most as a rule, of large ones by some hundredths.
     """
     upper = min(_bound(trace, device, assumption), MOST)
     if upper < 1 or runs(trace, upper, device, assumption):
         return upper
-    lower, step = upper, max(1, upper // 32)
+    lower, step = upper, max(1, upper // 64)
+    tried = 0
     while not runs(trace, lower := max(1, lower - step), device, assumption):
         if lower == 1:
             return 0
-        upper, step = lower, step * 2
+        tried += 1
+        # Near the bound a larger batch may run where a smaller one does not: no long strides there.
+        upper, step = lower, step * (2 if tried > NEAR else 1)
     while upper - lower > max(1, lower // CLOSE):
         middle = (lower + upper) // 2
         if runs(trace, middle, device, assumption):
             lower = middle
         else:
             upper = middle
-    return lower
+    return _beyond(trace, lower, device, assumption)
+
+
+def _beyond(trace: Trace, found: int, device: Device, assumption: Assumption) -> int:
+    """A larger batch that runs although one between does not, where looking for it costs little."""
+    tries = min(MOST_TRIES, EFFORT // (len(trace.load) + len(trace.first) + len(trace.next)))
+    stride = max(1, found // 400)
+    larger = range(found + stride * tries, found, -stride)
+    return next((batch for batch in larger if runs(trace, batch, device, assumption)), found)
 
 
 def _bound(trace: Trace, device: Device, assumption: Assumption) -> int:

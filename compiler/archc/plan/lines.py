@@ -1,7 +1,8 @@
-"""One pass in inference, line by line: a value goes when the variables of the generated code let it go.
+"""A pass line by line: a value goes when the variables of the generated code let it go.
 
-Where autograd keeps nothing, a value lives as long as a variable or an expression refers to it. So
-each `forward` runs as `emit/pytorch_script.py` says that it was written, with variables of its own.
+Where autograd keeps nothing, in inference and in blocks that are computed again, a value lives as long as
+a variable or an expression refers to it. So each `forward` runs as `emit/pytorch_script.py` says that it
+was written, with variables of its own.
 """
 
 from __future__ import annotations
@@ -36,14 +37,16 @@ class Frame:
 
 
 class Lines(Forward):
-    """One call of a network's module, which is not in training; heads do not run."""
+    """One call of a network's module: of all of it in inference, else of its blocks; the rest is kept for gradients."""
 
     def __init__(self, tape: Tape, model: Model, batch: int = BATCH) -> None:
         super().__init__(tape, model, batch)
         self.scripts = scripts(model.plan)
 
     def outputs(self, x: Tensor) -> list[Tensor]:
-        """What `forward` returns: every result."""
+        """What `forward` returns: every result and, in training, what the heads give."""
+        if self.tape.training:
+            return super().outputs(x)
         return self.returned(self.plan.root, x)
 
     def body(self, group: Group, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import copy as copied
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -169,7 +170,8 @@ class Forward:
         tape = self.tape
         before = tape.phase, tape.casts
         tape.phase, tape.casts = "recompute", {}
-        copy = Forward(tape, self.model, self.batch)
+        copy = copied(self)
+        copy.switches = {}
         copy.weights = {node: _spared(tape, self.model.weights[node]) for node in group.nodes()}
         tape.again = again
         with suppress(Stop):

@@ -250,6 +250,14 @@ class Tape:
             size = sum(each.bytes for each in operands if each is not None)
             self.workspaces.append(Storage(self.sizes, self.events, size).number)
 
+    def inside(self, *shapes: Sizes) -> None:
+        """What a kernel of the CPU takes while it runs, in float32: a factor and a term for each channel, as
+        `batch_norm_cpu_contiguous_impl` in ATen's `native/cpu/batch_norm_kernel.cpp` does. No dispatch mode sees it.
+        """
+        if self.manner.device == "cpu" and not self.manner.watched:
+            taken = [self.new(shape) for shape in shapes]
+            del taken
+
     def aligned(self, x: Tensor) -> Tensor | None:
         """The copy that cuDNN and cuBLAS make of a tensor that is not laid out in order."""
         if self.manner.device == "cpu" or is_contiguous(x):

@@ -98,6 +98,12 @@ class _Run:
         self.given = [x.storage.number]
         self.repeated: dict[int, int] = {}
 
+    def line_by_line(self) -> Forward:
+        """The pass where variables decide how long values live."""
+        from archc.plan.lines import Lines  # it needs all of the emitter, which other training does not
+
+        return Lines(self.tape, self.model, self.batch)
+
     def frozen(self, recipe: Recipe, load: int, first: Sequence[int], later: Sequence[int], calls: list[Call]) -> Trace:
         tape, params = self.tape, {tensor.storage.number for tensor in self.model.params}
         return Trace(
@@ -148,11 +154,9 @@ class _Inference(_Run):
     """`y = model(x)` again and again: the last result is held until the next one is there."""
 
     def traced(self, recipe: Recipe) -> Trace:
-        from archc.plan.lines import Lines  # it needs all of the emitter, which training does not
-
         tape = self.tape
         load = len(tape.events)
-        results = Lines(tape, self.model, self.batch).outputs(self.x)
+        results = self.line_by_line().outputs(self.x)
         step = tape.events[load:]
         held = [number for number in dict.fromkeys(each.storage.number for each in results) if number not in self.given]
         again = self.renumbered(step)
@@ -169,7 +173,8 @@ class _Training(_Run):
         targets = [self.target(value) for value in (*self.values(graph),)]
         self.given += [target.storage.number for target in targets]
         load = len(tape.events)
-        loss = self.loss(Forward(tape, self.model, self.batch).outputs(self.x), targets)
+        forward = self.line_by_line() if recipe.checkpoint else Forward(tape, self.model, self.batch)
+        loss = self.loss(forward.outputs(self.x), targets)
         tape.casts.clear()
         loss_at = len(tape.events)
         tape.phase = "backward"

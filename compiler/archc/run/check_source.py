@@ -31,7 +31,7 @@ def check_source(build: Build) -> Iterator[Row]:
     """The source runs, and on the `meta` device has the tensors, shapes and costs that were said."""
     torch = import_torch()
     try:
-        build.module = _imported(build.source)
+        build.module = imported(build.source)
         with torch.device("meta"):
             network = getattr(build.module, build.said.class_name)()
     except CODE_ERRORS as error:
@@ -43,7 +43,7 @@ def check_source(build: Build) -> Iterator[Row]:
     yield from _walk_rows(build, network)
 
 
-def _imported(path: Path) -> ModuleType:
+def imported(path: Path) -> ModuleType:
     """A module made from a file, under no name that could be imported and without bytecode beside it."""
     with reading(path) as stream:
         text = stream.read()

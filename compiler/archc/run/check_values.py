@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def check_values(build: Build, seed: int, batch: int) -> Iterator[Row]:
     """The two back ends on the same inputs: with the weights as they are, and with other small tensors."""
     try:
-        network = _loaded(build)
+        network = loaded(build)
     except CODE_ERRORS as error:
         yield Row("values", False, f"the weights do not load: {one_line(error)}")
         return
@@ -68,7 +68,7 @@ def _row_of_values(name: str, build: Build, network: Any, small: Small, seed: in
         return Row(name, False, f"PyTorch fails: {one_line(error)}")
 
 
-def _loaded(build: Build) -> Any:
+def loaded(build: Build) -> Any:
     """The network with its weights, which are never held twice: it is made without memory of its own."""
     torch = import_torch()
     from safetensors.torch import load_file
@@ -131,7 +131,7 @@ def _compared(name: str, build: Build, network: Any, small: Small, seed: int, ba
 
     random = np.random.default_rng(seed)
     inputs = random.standard_normal((batch, *build.said.input)).astype(np.float32)
-    scale, fault = _scale(network, inputs, small)
+    scale, fault = useful_scale(network, inputs, small)
     if fault:
         return Row(name, False, f"the outputs say nothing: {fault}; try another `--seed` or other weights")
     fed, replaced = inputs * np.float32(scale), _scaled(small, scale)
@@ -142,7 +142,7 @@ def _compared(name: str, build: Build, network: Any, small: Small, seed: int, ba
     if shapes[0] != shapes[1]:
         return Row(name, False, f"PyTorch gives {_listed(shapes[0])}, ONNX Runtime {_listed(shapes[1])}")
     largest = max(float(np.abs(b.astype(np.float64) - a).max()) for a, b in zip(ours, theirs, strict=True))
-    relative = _apart(theirs, ours)
+    relative = apart(theirs, ours)
     # The comparison is written so that a difference that is no number fails.
     ok = relative <= TOLERANCE
     detail = f"PyTorch and ONNX Runtime differ by at most {largest:.2g}, {relative:.2g} of the norm"
@@ -157,7 +157,7 @@ def _compared(name: str, build: Build, network: Any, small: Small, seed: int, ba
     return Row(name, ok, detail, figures)
 
 
-def _scale(network: Any, inputs: NDArray[np.float32], small: Small) -> tuple[float, str]:
+def useful_scale(network: Any, inputs: NDArray[np.float32], small: Small) -> tuple[float, str]:
     """What to multiply the inputs by for outputs that say something, or why they say nothing.
 
     Leaves the network with its small tensors replaced, to that scale.
@@ -204,14 +204,14 @@ def _is_rounding(
     torch = import_torch()
     truth = _answers(network.double(), fed.astype(np.float64))
     network.to(torch.float32)
-    mine, other = _apart(ours, truth), _apart(theirs, truth)
+    mine, other = apart(ours, truth), apart(theirs, truth)
     ok = mine <= IMPRECISE and other <= ROUNDING * mine
     text = f"; from float64 PyTorch is {mine:.2g} away and ONNX Runtime {other:.2g}"
     text += ", which is rounding" if ok else ""
     return ok, text, {"rounding": mine, "rounding_onnx": other}
 
 
-def _apart(results: list[NDArray[Any]], others: list[NDArray[Any]]) -> float:
+def apart(results: list[NDArray[Any]], others: list[NDArray[Any]]) -> float:
     """The largest norm of a difference, relative to that of the second, over all examples and results."""
     import numpy as np
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from archc.plan.devices import Device, cublas_workspace
 from archc.run.check_source import import_torch, one_line
@@ -44,16 +44,17 @@ USUAL_CONTEXT = 450 * 2**20
 _DTYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def measure(progress: Callable[[str], None] | None = None) -> Device:
+def measure(progress: Callable[[str], None] | None = None, place: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
     """The GPU if there is one, else the processor, by the clock; takes some seconds, and wants the machine for itself.
 
-    `progress` is told what is measured next. `rates` are those of the best square matrix products,
-    `bandwidth` that of long copies and sums; `efficiency` is the share of them that layers of usual
-    sizes reach, forward and both gradients. `source` tells if the machine was busy, since the numbers
+    `place` chooses one of them instead. `progress` is told what is measured next. `rates` are those of the
+    best square matrix products, `bandwidth` that of long copies and sums; `efficiency` is the share of them that
+    layers of usual sizes reach, forward and both gradients. `source` tells if the machine was busy, since the numbers
     are too low then. Raises MachineProblem A0715 without PyTorch, A0712 where the GPU fails.
     """
     torch = import_torch()
-    bench = _Bench(torch, "cuda" if torch.cuda.is_available() else "cpu", progress or (lambda step: None))
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    bench = _Bench(torch, there if place == "auto" else place, progress or (lambda step: None))
     try:
         with torch.enable_grad():
             return _measured(bench)
@@ -67,7 +68,8 @@ def measure(progress: Callable[[str], None] | None = None) -> Device:
 def _measured(bench: _Bench) -> Device:
     torch, cuda = bench.torch, bench.place == "cuda"
     capability: tuple[int, int] = torch.cuda.get_device_capability() if cuda else (0, 0)
-    name = torch.cuda.get_device_name() if cuda else f"{_processor()}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if cuda else f"{processor()}, {count} thread{'' if count == 1 else 's'}"
     busy = ", while others kept the processors busy" if _busy() else ""
     workspace = _workspace(bench, capability) if cuda else 0
     bandwidth = _bandwidth(bench)
@@ -323,7 +325,7 @@ def _windows_memory() -> int:
     return int(state[1]) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(state)) else 0
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name as its maker prints it, without signs and clock rates."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

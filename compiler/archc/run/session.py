@@ -28,12 +28,27 @@ _FATAL = 4
 """ONNX Runtime's severity above which it speaks: what matters is raised, and said by us."""
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How ONNX Runtime is to work, where not as it does by itself for a command that runs once."""
+
+    threads: int = 0
+    """On a CPU; 0 for one on each core."""
+    algorithms: Literal["HEURISTIC", "EXHAUSTIVE"] = "HEURISTIC"
+    """How cuDNN's are chosen. To measure every one for every layer takes seconds, once."""
+    tf32: bool = True
+    """Whether a GPU may compute in TF32."""
+    quiet: bool = False
+    """Whether its threads rest as soon as a run is over, and take no time from others meanwhile."""
+
+
 class MachineProblem(Refusal):
     """This machine lacks what the work needs. The exit code is 2.
 
     A0711 ONNX Runtime is missing · A0712 CUDA does not work · A0713 too little memory
     A0714 ONNX Runtime failed · A0715 PyTorch is missing · A0716 Pillow is missing
     A0717 numbers that are not finite came out · A0718 several results, and one is wanted
+    A0725 PyTorch and ONNX Runtime give different answers, so that their speeds are not those of one network
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:
@@ -91,6 +106,7 @@ def open_session(
     device: Device = "auto",
     *,
     replaced: Mapping[str, NDArray[np.float32]] | None = None,
+    tuning: Tuning | None = None,
 ) -> Session:
     """Loads the network that a build folder holds.
 
@@ -103,13 +119,13 @@ def open_session(
         raise ValueError(f"device is one of {', '.join(get_args(Device))}, not {device!r}")
     model = find_model(folder)
     _need_memory(model, verify_weights(model).stat().st_size)
-    ort = _onnxruntime()
+    ort, how = import_onnxruntime(), tuning or Tuning()
     if device == "cpu":
-        return _load(ort, model, "cpu", replaced)
+        return _load(ort, model, "cpu", replaced, how)
     reason = _no_cuda(ort)
     if not reason:
         try:
-            session = _load(ort, model, "cuda", replaced)
+            session = _load(ort, model, "cuda", replaced, how)
             session.run(_zeros((session.batch or 1, *session.input)))
         except MachineProblem as problem:
             reason = _missing_device(ort) or problem.diagnostics[0].message
@@ -118,7 +134,7 @@ def open_session(
     if device == "cuda":
         help = "run on the CPU with `--device cpu`; for CUDA see onnxruntime.ai, “CUDA Execution Provider”"
         raise MachineProblem("A0712", f"the network cannot run on CUDA: {reason}", help)
-    return _load(ort, model, "cpu", replaced, reason)
+    return _load(ort, model, "cpu", replaced, how, reason)
 
 
 def find_model(folder: str | os.PathLike[str]) -> Path:
@@ -147,20 +163,27 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
 
 
 def _load(
-    ort: Any, model: Path, device: str, replaced: Mapping[str, NDArray[np.float32]] | None, note: str = ""
+    ort: Any,
+    model: Path,
+    device: str,
+    replaced: Mapping[str, NDArray[np.float32]] | None,
+    tuning: Tuning,
+    note: str = "",
 ) -> Session:
     """A session whose every node is on one device; raises MachineProblem where that cannot be."""
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.intra_op_num_threads = tuning.threads
+    if tuning.quiet:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if replaced:
         values = [ort.OrtValue.ortvalue_from_numpy(numbers) for numbers in replaced.values()]
         options.add_external_initializers(list(replaced), values)
     provider: Any = _PROVIDERS[device]
     if device == "cuda":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        # The default measures every algorithm for every layer: seconds, for a command that runs once.
-        provider = provider, {"cudnn_conv_algo_search": "HEURISTIC"}
+        provider = provider, {"cudnn_conv_algo_search": tuning.algorithms, "use_tf32": str(int(tuning.tf32))}
     try:
         inference = ort.InferenceSession(model, options, providers=[provider])
     except _failures() as error:
@@ -221,7 +244,8 @@ def _zeros(shape: Shape) -> NDArray[np.float32]:
     return np.zeros(shape, np.float32)
 
 
-def _onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """The module `onnxruntime`, which is told to be silent; raises MachineProblem where it is not installed."""
     try:
         import onnxruntime  # type: ignore[import-untyped]
     except ImportError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,13 +20,13 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor
 
 from archc.diagnostics import Diagnostic, Refusal
-from archc.recipe_settings import PlateauRate
-from archc.train import objective, order
+from archc.train import judging, objective, order
 from archc.train.batches import FIXED
+from archc.train.judging import Progress
 from archc.train.module import Answers, Trainee
 from archc.train.rate import rate_of
 from archc.train.settings import Settings
-from archc.train.state import Epoch, State, Sums, save
+from archc.train.state import Epoch, Kept, State, Sums, save
 
 Batch = tuple[Tensor, Tensor]
 """What goes in, N×C×H×W or N×C, and what should come out."""
@@ -43,30 +43,14 @@ class Source(Protocol):
 
 
 class Diverged(Refusal):
-    """A0653: the loss is no number any more."""
+    """A0653: the loss, or a weight, is no number any more. The exit code is 1."""
 
-    def __init__(self, epoch: int, step: int, rate: float, precision: str) -> None:
-        message = f"the loss is not finite in epoch {epoch + 1}, step {step + 1}, at a learning rate of {rate:g}"
-        ways = ["a smaller `--lr`", "`--warmup 1`", "`--clip 1`"]
+    def __init__(self, what: str, state: State, rate: float, precision: str) -> None:
+        message = f"{what} not finite in epoch {state.epoch + 1}, step {state.step + 1}, at a learning rate of {rate:g}"
+        ways = ["a smaller `--lr`", "`--schedule 'constant warmup=1'`", "`--clip 1`"]
         ways += ["`--precision fp32`"] if precision == "fp16" else []
-        super().__init__(
-            (Diagnostic("A0653", message, help=f"try {', '.join(ways)}; what was kept before is whole"),), 1
-        )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an epoch has come; numbers are means so far."""
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float | None
-    speed: float
-    """Examples a second, of all processes."""
-    left: float
-    """Seconds until the epoch ends."""
+        help = f"try {', '.join(ways)}, with `--restart`; what was kept before is whole"
+        super().__init__((Diagnostic("A0653", message, help=help),), 1)
 
 
 @dataclass(frozen=True)
@@ -95,6 +79,8 @@ class Loop:
     """Seconds after which the state is kept, within an epoch too."""
     told: Callable[[Progress], None] = lambda progress: None
     finished: Callable[[Epoch, State], None] = lambda epoch, state: None
+    stopping: Callable[[], bool] = lambda: False
+    """Whether to keep the state after this step and to stop with KeyboardInterrupt."""
     kept: float = 0.0
 
     def run(self) -> None:
@@ -103,9 +89,10 @@ class Loop:
         while self.state.epoch < self.settings.epochs:
             self._train_epoch()
             epoch = self._finish_epoch()
-            self._keep(self.files.last)
+            # The best before the last: a training that is killed between the two finds the best one again.
             if self.state.best == epoch.number:
                 self._keep(self.files.best)
+            self._keep(self.files.last)
             self.finished(epoch, self.state)
 
     # One epoch. ----------------------------------------------------------------------------------------
@@ -126,15 +113,18 @@ class Loop:
         )
         before = state.sums.seconds
         for share, batch in self.train.batches(taken, state.epoch):
-            self._step(share, batch, steps)
+            due, stopping = self._step(share, batch, steps)
             state.step = share.step + 1
             state.sums.seconds = before + time.monotonic() - begun
             speed = (state.sums.examples - done) / max(time.monotonic() - begun, 1e-9)
-            self.told(_progress(state, steps, count, speed, settings.classifies))
-            if time.monotonic() - self.kept > self.every and state.step < steps:
+            if stopping or (due and state.step < steps):
                 self._keep(self.files.last)
+            if stopping:
+                raise KeyboardInterrupt
+            self.told(judging.progress(state, steps, count, speed, settings.classifies))
 
-    def _step(self, share: order.Share, batch: Batch, steps: int) -> None:
+    def _step(self, share: order.Share, batch: Batch, steps: int) -> tuple[bool, bool]:
+        """One update; whether it is time to keep the state, and whether to stop, on which all processes agree."""
         settings, state, place = self.settings, self.state, self.place
         torch.manual_seed(order.noise_seed(settings.seed, state.epoch, share.step, place.process_index))
         rate = rate_of(settings, state.epoch + (share.step + 0.5) / steps, state.rate)
@@ -143,32 +133,43 @@ class Loop:
         x, target = (each.to(place.device, non_blocking=True) for each in batch)
         with place.autocast():
             answers: Answers = self.model(x)
-        parts = self._parts(answers, x, target)
-        # The mean over the whole batch, whichever process has how much of it; gradients are averaged over processes.
-        weight = 0.0 if share.idle else len(x) * place.num_processes / share.of
-        total = parts[-1] * weight
+        # Means over the whole batch, whichever process has how much of it.
+        part = 0.0 if share.idle else len(x) / share.of
+        parts, total = self._parts(answers, x, target, part)
         self.optimizer.zero_grad(set_to_none=True)
-        place.backward(total)
+        place.backward(total * place.num_processes)  # whose gradients are averaged over processes
         if settings.clip:
             place.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.optimizer.step()
         hits = self._hits(answers, target, 0 if share.idle else 1)
-        sums = place.reduce(torch.stack([*(part.detach() * weight / place.num_processes for part in parts), hits]))
-        numbers = [float(number) for number in sums]
+        due = place.is_main_process and time.monotonic() - self.kept > self.every
+        wishes = torch.tensor([float(due), float(self.stopping())], device=place.device)
+        *numbers, keep, stop = place.reduce(torch.cat([torch.stack([*parts, hits]), wishes])).tolist()
         if not all(map(math.isfinite, numbers)):
-            raise Diverged(state.epoch, share.step, rate, settings.precision)
-        _count(state.sums, numbers, share.of)
+            raise Diverged("the loss is", state, rate, settings.precision)
+        judging.count(state.sums, numbers, share.of)
+        return keep > 0, stop > 0
 
-    def _parts(self, answers: Answers, x: Tensor, target: Tensor) -> list[Tensor]:
-        """The loss of the main result, of each head, and all together, means over the part of the batch."""
+    def _parts(self, answers: Answers, x: Tensor, target: Tensor, part: float) -> tuple[list[Tensor], Tensor]:
+        """What this process adds to the loss of the main result, of each head and all together; and what to descend."""
         settings = self.settings
         goal = _own(x, answers.main) if settings.own_target else target
-        main = objective.losses(answers.main, goal, settings.loss).mean()
-        heads = [objective.losses(head, goal, settings.loss).mean() for head in answers.heads]
+        main, *heads = (
+            objective.losses(result, goal, settings.loss).mean() * part for result in (answers.main, *answers.heads)
+        )
         total = main + sum(weight * head for weight, head in zip(settings.heads, heads, strict=True))
+        counted = total.detach()
         for rule, value in zip(settings.penalties, answers.watched, strict=True):
-            total = total + objective.penalty(value, rule)
-        return [main, *heads, total]
+            more = objective.penalty(self._together(objective.activity(value, rule) * part), rule)
+            total, counted = total + more, counted + more.detach() / self.place.num_processes
+        return [main.detach(), *(head.detach() for head in heads), counted], total
+
+    def _together(self, own: Tensor) -> Tensor:
+        """The sum over all processes, through which gradients reach one's own part."""
+        if self.place.num_processes == 1:
+            return own
+        whole: Tensor = self.place.reduce(own.detach())
+        return whole + (own - own.detach())
 
     def _hits(self, answers: Answers, target: Tensor, weight: int) -> Tensor:
         if not self.settings.classifies:
@@ -180,8 +181,11 @@ class Loop:
     def _finish_epoch(self) -> Epoch:
         settings, state = self.settings, self.state
         sums, classifies = state.sums, settings.classifies
+        steps = order.steps(len(self.train), settings.batch)
+        rate = rate_of(settings, state.epoch + (steps - 0.5) / steps, state.rate)
         loss, accuracy, top5 = self.evaluate()
-        rate = rate_of(settings, state.epoch + 1.0, state.rate)
+        if not math.isfinite(loss):
+            raise Diverged("the loss of the test is", state, rate, settings.precision)
         epoch = Epoch(
             number=state.epoch + 1,
             rate=rate,
@@ -194,8 +198,7 @@ class Loop:
             test_top5=top5 if classifies else None,
             seconds=sums.seconds,
         )
-        state.history.append(epoch)
-        _judge(state, settings, epoch)
+        judging.judge(state, settings, epoch)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, Sums()
         return epoch
 
@@ -209,11 +212,11 @@ class Loop:
         )
         with torch.no_grad():
             for share, (x, target) in self.test.batches(shares, FIXED):
-                if share.idle:
-                    continue
                 x, target = x.to(place.device), target.to(place.device)
                 with place.autocast():
-                    answers = self.model(x)
+                    answers = self.model(x)  # by idle processes too: a wrapped model speaks to the others
+                if share.idle:
+                    continue
                 goal = _own(x, answers.main) if settings.own_target else target
                 sums[0] += objective.losses(answers.main, goal, settings.loss).sum().double().cpu()
                 if settings.classifies:
@@ -225,11 +228,16 @@ class Loop:
         return loss, first, five
 
     def _keep(self, path: Path) -> None:
-        """Write the state, in one process."""
+        """Write the state, in one process. Raises Diverged rather than keep weights that are no numbers."""
         self.kept = time.monotonic()
-        model, optimizer = self.place.get_state_dict(self.model), self.optimizer.state_dict()
+        model = tensors_of(self.place.get_state_dict(self.model))
+        if not all(bool(tensor.isfinite().all()) for tensor in model.values()):
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise Diverged("a weight is", self.state, rate, self.settings.precision)
+        scaler = self.place.scaler.state_dict() if self.place.scaler is not None else {}
+        kept = Kept(self.state, model, self.optimizer.state_dict(), scaler)
         if self.place.is_main_process:
-            save(path, self.state, tensors_of(model), optimizer, self.about)
+            save(path, kept, self.about)
         self.place.wait_for_everyone()
 
 
@@ -250,45 +258,3 @@ def prepare(
 def _own(x: Tensor, output: Tensor) -> Tensor:
     """The input as a target: what comes out has as many numbers, be it a map or a vector."""
     return x.reshape(output.shape)
-
-
-def _count(sums: Sums, numbers: Sequence[float], examples: int) -> None:
-    main, *heads, total, right = numbers
-    sums.examples += examples
-    sums.loss += main * examples
-    sums.total += total * examples
-    sums.heads = [
-        before + head * examples for before, head in zip(sums.heads or [0.0] * len(heads), heads, strict=True)
-    ]
-    sums.right += right
-
-
-def _judge(state: State, settings: Settings, epoch: Epoch) -> None:
-    """Whether an epoch is the best so far, and what a plateau does to the learning rate."""
-    best = state.history[state.best - 1] if state.best else None
-    better = best is None or _merit(epoch) > _merit(best)
-    state.best = epoch.number if better else state.best
-    if not isinstance(settings.schedule, PlateauRate):
-        return
-    state.rate = state.rate or settings.optimizer.lr
-    state.waiting = 0 if better else state.waiting + 1
-    if state.waiting > settings.schedule.patience:
-        state.rate, state.waiting = state.rate * settings.schedule.factor, 0
-
-
-def _merit(epoch: Epoch) -> tuple[float, float]:
-    """What makes an epoch the best: its accuracy, and then its loss."""
-    return (epoch.test_accuracy if epoch.test_accuracy is not None else 0.0, -epoch.test_loss)
-
-
-def _progress(state: State, steps: int, count: int, speed: float, classifies: bool) -> Progress:
-    sums = state.sums
-    return Progress(
-        state.epoch + 1,
-        state.step,
-        steps,
-        sums.loss / sums.examples,
-        sums.right / sums.examples if classifies else None,
-        speed,
-        (count - sums.examples) / max(speed, 1e-9),
-    )

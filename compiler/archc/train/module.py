@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from archc.emit.pytorch import class_name, emit
 from archc.ir import Graph
-from archc.train.settings import Settings
+from archc.train.settings import Settings, is_frozen
 from archc.weights import initial
 
 
@@ -28,10 +28,21 @@ class Answers:
 class Trainee(nn.Module):
     """A generated module, and how to read what it returns. Its tensors are those of the module, by the same names."""
 
-    def __init__(self, network: nn.Module, results: int, heads: int, watched: int) -> None:
+    def __init__(
+        self, network: nn.Module, results: int, heads: int, watched: int, frozen: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.network = network
         self.results, self.heads, self.watched = results, heads, watched
+        self.frozen = frozen
+
+    def train(self, mode: bool = True) -> Trainee:
+        """As PyTorch does it, but that frozen layers keep their running means and variances as well."""
+        super().train(mode)
+        for name, module in self.network.named_modules():
+            if is_frozen(name, self.frozen) and getattr(module, "track_running_stats", False):
+                module.eval()
+        return self
 
     def forward(self, x: Tensor) -> Answers:
         found = self.network(x)
@@ -51,9 +62,9 @@ def trainee(graph: Graph, settings: Settings) -> Trainee:
     tensors = {name: torch.from_numpy(numbers) for name, numbers in initial(graph, settings.seed).items()}
     network.load_state_dict(tensors)
     for name, parameter in network.named_parameters():
-        if any(name == part or name.startswith(f"{part}.") for part in settings.frozen):
+        if is_frozen(name, settings.frozen):
             parameter.requires_grad_(False)
-    return Trainee(network, max(len(graph.results), 1), len(graph.heads), len(watched))
+    return Trainee(network, max(len(graph.results), 1), len(graph.heads), len(watched), settings.frozen)
 
 
 def _watching(graph: Graph, layers: tuple[str, ...]) -> Graph:

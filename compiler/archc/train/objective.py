@@ -50,12 +50,19 @@ def right(output: Tensor, target: Tensor, top: int = 1) -> Tensor:
     return (hit.flatten(1) * counted).sum(1) / counted.sum(1).clamp(min=1)
 
 
-def penalty(value: Tensor, rule: Penalty) -> Tensor:
-    """What a penalty adds for a batch, one number: Ng, Sparse autoencoder (CS294A, 2011), §3, for the divergence."""
-    activity = value.float()
+def activity(value: Tensor, rule: Penalty) -> Tensor:
+    """What a penalty looks at, a mean over the examples: one number for `l1`, one for each unit for `kl`."""
+    values = value.float()
+    return values.abs().mean() if isinstance(rule, L1) else values.flatten(1).mean(0)
+
+
+def penalty(mean: Tensor, rule: Penalty) -> Tensor:
+    """What a penalty adds, one number, for the activity of a whole batch: Ng, Sparse autoencoder (CS294A, 2011), §3,
+    for the divergence.
+    """
     if isinstance(rule, L1):
-        return rule.weight * activity.abs().mean()
-    mean = activity.flatten(1).mean(0).clamp(TINY, 1 - TINY)
-    wanted = torch.full_like(mean, rule.target)
-    apart = wanted * (wanted / mean).log() + (1 - wanted) * ((1 - wanted) / (1 - mean)).log()
+        return rule.weight * mean
+    given = mean.clamp(TINY, 1 - TINY)
+    wanted = torch.full_like(given, rule.target)
+    apart = wanted * (wanted / given).log() + (1 - wanted) * ((1 - wanted) / (1 - given)).log()
     return rule.weight * apart.sum()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Any, Literal
 
-from archc.diagnostics import Diagnostic, Refusal
+from archc.diagnostics import Diagnostic, Refusal, did_you_mean
 from archc.ir import Graph, people
 from archc.ops import pointwise
 from archc.recipe import Training
@@ -118,25 +119,42 @@ def _head_weights(graph: Graph, recipe: Training) -> tuple[float, ...]:
     return tuple(said.get(head.name, head.weight) for head in graph.heads)
 
 
+def is_frozen(name: str, frozen: tuple[str, ...]) -> bool:
+    """Whether a layer, a tensor or a module belongs to what stays as it is."""
+    return any(name == part or name.startswith(f"{part}.") for part in frozen)
+
+
 def _refuse(graph: Graph, settings: Settings) -> None:
     if not any(node.params for node in graph.trained):
         raise _problem(f"`{graph.name}` has no parameters, so there is nothing to train", "add a layer with weights")
-    if settings.own_target and graph.output.shape != graph.input.shape:
+    if settings.own_target and prod(graph.output.shape) != prod(graph.input.shape):
         sizes = f"the input is {people(graph.input.shape)} and the output {people(graph.output.shape)}"
         raise _problem(f"the target is the input, but {sizes}", "train with `--target labels`")
+    if settings.own_target and isinstance(settings.loss, CrossEntropy):
+        raise _problem("cross-entropy compares with labels, and the target is the input", "say `--loss mse` or `bce`")
     if settings.own_target and graph.heads:
         raise _problem("an autoencoder is trained on its input, and side heads have no target", "take the heads out")
+    if settings.classifies and len(graph.output.shape) == 1 and graph.output.shape[0] < 2:
+        message = "cross-entropy tells classes apart, and the network has one output"
+        raise _problem(message, "give its last layer an output for each class")
     if settings.epochs < 1:
         raise _problem("no epoch is to be trained", "say `--epochs 1` or more")
-    for part in settings.frozen:
-        if not any(node.name == part or node.name.startswith(f"{part}.") for node in graph.trained):
-            raise _problem(f"there is no layer or group `{part}` to freeze", "`archc summary` lists them")
-    if all(_is_frozen(node.name, settings.frozen) for node in graph.trained if node.params):
+    _refuse_freezing(graph, settings.frozen)
+
+
+def _refuse_freezing(graph: Graph, frozen: tuple[str, ...]) -> None:
+    for part in frozen:
+        meant = [node for node in graph.trained if is_frozen(node.name, (part,))]
+        if not meant:
+            names = [node.name for node in graph.trained if node.params]
+            raise _problem(
+                f"there is no layer or group `{part}` to freeze",
+                did_you_mean(part, names) or "`archc summary` lists them",
+            )
+        if not any(node.params for node in meant):
+            raise _problem(f"`{part}` has no weights to freeze", "name a layer or a group that has some")
+    if all(is_frozen(node.name, frozen) for node in graph.trained if node.params):
         raise _problem("everything is frozen, so there is nothing to train", "leave a layer out of `--freeze`")
-
-
-def _is_frozen(name: str, frozen: tuple[str, ...]) -> bool:
-    return any(name == part or name.startswith(f"{part}.") for part in frozen)
 
 
 def _problem(message: str, help: str) -> Refusal:

@@ -78,47 +78,91 @@ class StateProblem(Refusal):
         super().__init__((Diagnostic(code, message, help=help),), status=2)
 
 
-def save(
-    path: Path, state: State, model: Mapping[str, torch.Tensor], optimizer: Mapping[str, Any], about: Mapping[str, Any]
-) -> None:
-    """Write everything that the next step needs; `about` says which training it is. Raises FileProblem."""
+@dataclass(frozen=True)
+class Kept:
+    """All that the next step needs."""
+
+    state: State
+    model: Mapping[str, torch.Tensor]
+    """The network's tensors by their names in the text."""
+    optimizer: Mapping[str, Any]
+    """What PyTorch's optimizer says of itself."""
+    scaler: Mapping[str, Any] = field(default_factory=dict)
+    """What the scaler of gradients in fp16 says of itself; empty without one."""
+
+
+def save(path: Path, kept: Kept, about: Mapping[str, Any]) -> None:
+    """Write a state; `about` says which training it is of. Raises FileProblem, and then the file before is whole."""
     stream = io.BytesIO()
-    torch.save(
-        {
-            "form": FORM,
-            "about": dict(about),
-            "state": asdict(state),
-            "model": {name: tensor.detach().cpu() for name, tensor in model.items()},
-            "optimizer": dict(optimizer),
-        },
-        stream,
-    )
+    record = {
+        "form": FORM,
+        "about": dict(about),
+        "state": asdict(kept.state),
+        "model": {name: tensor.detach().cpu() for name, tensor in kept.model.items()},
+        "optimizer": dict(kept.optimizer),
+        "scaler": dict(kept.scaler),
+    }
+    torch.save(record, stream)
     write_bytes(path, stream.getvalue())
 
 
-def load(path: Path, about: Mapping[str, Any]) -> tuple[State, dict[str, torch.Tensor], dict[str, Any]]:
-    """The state, the model's tensors and the optimizer's. Raises StateProblem for a file of something else."""
+def load(path: Path, about: Mapping[str, Any]) -> Kept:
+    """A state that was kept. Raises StateProblem for a file of something else, of which nothing is run."""
     with reading(path) as stream:
         data = stream.read()
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if found["form"] != FORM:
-            raise KeyError("form")
-        state = _state(found["state"])
-        model, optimizer, written = found["model"], found["optimizer"], found["about"]
+            raise ValueError("another form")
+        kept = Kept(_state(found["state"]), dict(found["model"]), dict(found["optimizer"]), dict(found["scaler"]))
+        written = dict(found["about"])
     except Exception as error:
-        message = f"`{path}` cannot be read as a training that was stopped ({type(error).__name__})"
-        raise StateProblem("A0651", message, "move it away to begin anew") from None
-    differing = [f"{name} was {written.get(name)!r} and is {value!r}" for name, value in about.items()
-                 if written.get(name) != value]  # fmt: skip
+        raise damaged(path, type(error).__name__) from None
+    differing = [f"{name} was {_shown(written.get(name))} and is {_shown(value)}"
+                 for name, value in about.items() if written.get(name) != value]  # fmt: skip
     if differing:
-        message = f"`{path}` is of another training: {'; '.join(differing[:4])}"
+        more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
+        message = f"`{path}` is of another training: {'; '.join(differing[:4])}{more}"
         raise StateProblem(
             "A0652", message, "say the same as then, choose another folder with `-o`, or begin anew with `--restart`"
         )
-    return state, model, optimizer
+    return kept
+
+
+def damaged(path: Path, why: str) -> StateProblem:
+    """A file that is no training's, or not whole."""
+    message = f"`{path}` cannot be read as a training that was stopped ({why})"
+    return StateProblem("A0651", message, "move it away, or begin anew with `--restart`")
+
+
+def restore(path: Path, kept: Kept, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put the tensors of a state into a network and its optimizer. Raises StateProblem A0651 where they do not fit."""
+    fresh = optimizer.state_dict()["param_groups"]  # of this machine: which kernel updates the weights
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    states = kept.optimizer.get("state", {})
+    try:
+        for number, entries in states.items():
+            if any(entry.dim() and entry.shape != parameters[number].shape for entry in entries.values()
+                   if isinstance(entry, torch.Tensor)):  # fmt: skip
+                raise ValueError(f"of parameter {number}")
+        network.load_state_dict(dict(kept.model))
+        optimizer.load_state_dict({"state": states, "param_groups": fresh})
+    except Exception as error:
+        raise damaged(path, f"its tensors do not fit the network: {type(error).__name__}") from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _state(record: Mapping[str, Any]) -> State:
     epochs = [Epoch(**{**entry, "heads": tuple(entry["heads"])}) for entry in record["history"]]
-    return State(**{**record, "sums": Sums(**record["sums"]), "history": epochs})
+    state = State(**{**record, "sums": Sums(**record["sums"]), "history": epochs})
+    counts = (state.epoch, state.step, state.best, state.waiting, state.sums.examples)
+    if not all(isinstance(each, int) and each >= 0 for each in counts):
+        raise ValueError("a count")
+    numbers = [epoch.number for epoch in epochs]
+    if len(numbers) != state.epoch or numbers != list(range(1, len(numbers) + 1)) or state.best > state.epoch:
+        raise ValueError("epochs")
+    return state

@@ -7,30 +7,37 @@ trained network at once.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
+from accelerate.state import AcceleratorState, DistributedType  # type: ignore[import-untyped]
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, write_text
 from archc.ir import Graph
-from archc.recipe_settings import CosineRate, LinearRate
 from archc.train import logs, state
 from archc.train.batches import Batches, Prepared
-from archc.train.loop import Files, Loop, Progress, prepare
+from archc.train.identity import identity
+from archc.train.judging import Progress
+from archc.train.lock import locked
+from archc.train.loop import Files, Loop, prepare
+from archc.train.memory import out_of_memory
 from archc.train.module import trainee
 from archc.train.optimizer import make_optimizer
 from archc.train.settings import Settings
 from archc.train.state import Epoch, State
-from archc.weights import write_trained
+from archc.weights import is_initial, write_trained
 
 FOLDER = "training"
 """Where a training lies in its build folder."""
+LAST, BEST = "last.pt", "best.pt"
+MARK = "trained"
+"""How the metadata of weights begin that a training has written."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class Order:
     settings: Settings
     train: Prepared
     test: Prepared
-    source: str
-    """What the examples are: `digits`, or a folder."""
+    data: Mapping[str, Any]
+    """Which examples they are and how they are prepared, in words and numbers: `data` says it for people."""
     folder: Path
     """The build folder."""
     stem: str
@@ -51,6 +58,10 @@ class Order:
     restart: bool = False
     every: float = 60.0
     """Seconds between two states that are kept within an epoch."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Files that belong beside the trained weights, by name."""
+    build: Callable[[], object] = lambda: None
+    """Writes the model into the build folder, once it is sure that the training begins."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Watcher:
     began: Callable[[State, Accelerator], None] = lambda state, place: None
     progress: Callable[[Progress], None] = lambda progress: None
     epoch: Callable[[Epoch, State], None] = lambda epoch, state: None
+    stopping: Callable[[], bool] = lambda: False
+    """Asked after every step whether to keep the state and stop, with KeyboardInterrupt."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,14 @@ class Outcome:
 
     state: State
     weights: Path
+    """Of the best epoch, in the build folder."""
     files: tuple[Path, ...]
+    """All that lies in the folder of the training."""
+
+    @property
+    def history(self) -> tuple[Epoch, ...]:
+        """Every epoch."""
+        return tuple(self.state.history)
 
     @property
     def best(self) -> Epoch:
@@ -79,29 +99,79 @@ class Outcome:
 def train(order: Order, watcher: Watcher | None = None, place: Accelerator | None = None) -> Outcome:
     """Train a network, or go on where its folder says that a training was stopped.
 
-    Raises StateProblem for a folder of another training, Diverged where the loss is no number, and
-    FileProblem where something cannot be written; what was kept before is whole in every case.
+    Raises StateProblem for a folder of another training, Diverged where the loss is no number, Refusal
+    A0655 where a training is under way there, A0508 for weights that came from elsewhere, A0713 where a
+    GPU's memory does not suffice, and FileProblem where something cannot be written; what was kept
+    before is whole in every case.
     """
-    watch = watcher or Watcher()
-    settings = order.settings
-    where = place or Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+    where = place or _place(order)
+    with _alone(order, where):
+        try:
+            return _train(order, watcher or Watcher(), where)
+        except torch.OutOfMemoryError:
+            raise out_of_memory(order.graph, order.settings) from None
+
+
+def _place(order: Order) -> Accelerator:
+    """Where the work is done, by what a launcher says."""
+    precision = order.settings.precision
+    mixed = "no" if precision == "fp32" else precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
+        AcceleratorState._reset_state()  # of an earlier training in this process
+    # Only the last of several results is trained, so that layers of the others get no gradients.
+    loose = [DistributedDataParallelKwargs(find_unused_parameters=True)] if len(order.graph.results) > 1 else []
+    # Without `cpu`, Accelerate takes no notice of a launcher's processes where there is nothing but processors.
+    place = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=mixed, kwargs_handlers=loose)
+    refuse_parts(place.distributed_type)
+    return place
+
+
+def refuse_parts(kind: str) -> None:
+    """Each process has to hold the whole network, as its state is kept so. Raises Refusal A0656."""
+    known = [name for name in DistributedType if name == "NO" or name.startswith("MULTI_")]
+    if kind not in known:
+        message = (
+            f"the launcher asks for {kind}, which leaves each process a part of the network, or needs its own loop"
+        )
+        help = "launch it with `torchrun`, or `accelerate launch --multi_gpu`"
+        raise Refusal([Diagnostic("A0656", message, help=help)], status=2)
+
+
+@contextmanager
+def _alone(order: Order, place: Accelerator) -> Iterator[None]:
+    """The folder of the training, for this one alone; what a process that was killed left half-written is removed."""
     folder = ensure_folder(order.folder / FOLDER)
-    files = Files(folder / "last.pt", folder / "best.pt")
-    about = _about(order)
+    with locked(folder) if place.is_main_process else nullcontext():
+        if place.is_main_process:
+            for half in folder.glob(".archc-*.tmp"):
+                half.unlink(missing_ok=True)
+        yield
+
+
+def _train(order: Order, watch: Watcher, place: Accelerator) -> Outcome:
+    settings, folder = order.settings, order.folder / FOLDER
+    weights = order.folder / f"{order.stem}.safetensors"
+    if place.is_main_process:
+        refuse_foreign_weights(weights)
+    files = Files(folder / LAST, folder / BEST)
+    about = identity(order.graph, settings, order.data, order.begin)
     model = trainee(order.graph, settings)
     if order.begin is not None:
-        model.network.load_state_dict(order.begin)
-    model.to(where.device)
-    if where.device.type == "cuda":
+        model.network.load_state_dict(dict(order.begin))
+    model.to(place.device)
+    if place.device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model.parameters(), settings.optimizer)
     now = State()
     if files.last.exists() and not order.restart:
-        now, tensors, kept = state.load(files.last, about)
-        model.network.load_state_dict(tensors)
-        optimizer.load_state_dict(kept)
-    wrapped, stepping = prepare(model, optimizer, where, compiled=settings.compiled)
-    pinned = where.device.type == "cuda"
+        kept = state.load(files.last, about)
+        state.restore(files.last, kept, model.network, optimizer)
+        now = kept.state
+        if place.scaler is not None and kept.scaler:
+            place.scaler.load_state_dict(dict(kept.scaler))
+    place.wait_for_everyone()  # before the first process writes what the others read
+    wrapped, stepping = prepare(model, optimizer, place, compiled=settings.compiled)
+    pinned = place.device.type == "cuda"
     loop = Loop(
         settings,
         wrapped,
@@ -111,28 +181,20 @@ def train(order: Order, watcher: Watcher | None = None, place: Accelerator | Non
         now,
         files,
         about,
-        where,
+        place,
         order.every,
         watch.progress,
-        lambda epoch, state: _finished(order, watch, where, epoch, state),
+        lambda epoch, state: _finished(order, watch, place, epoch, state),
+        watch.stopping,
     )
-    watch.began(now, where)
+    if place.is_main_process:
+        order.build()
+    watch.began(now, place)
     loop.run()
-    weights = order.folder / f"{order.stem}.safetensors"
-    if where.is_main_process:
+    if place.is_main_process:
         _publish(order, files.best, about, weights)
-    where.wait_for_everyone()
+    place.wait_for_everyone()
     return Outcome(loop.state, weights, tuple(sorted(folder.iterdir())))
-
-
-def _about(order: Order) -> dict[str, Any]:
-    """Which training this is: a state of another one would not go on with it. More epochs are the same training,
-    unless the learning rate is to fall to nothing with the last.
-    """
-    settings = order.settings
-    found = {"network": order.graph.name, "data": order.source, "examples": len(order.train), **settings.described()}
-    ends = isinstance(settings.schedule, CosineRate | LinearRate)
-    return found | ({"epochs": settings.epochs} if ends else {})
 
 
 def _finished(order: Order, watch: Watcher, place: Accelerator, epoch: Epoch, now: State) -> None:
@@ -149,34 +211,35 @@ def _finished(order: Order, watch: Watcher, place: Accelerator, epoch: Epoch, no
 
 
 def _publish(order: Order, best: Path, about: Mapping[str, Any], weights: Path) -> None:
-    """Put the weights of the best epoch where the build is."""
-    found, tensors, _ = state.load(best, about)
-    numbers = {name: tensor.numpy() for name, tensor in tensors.items()}
-    epoch = found.history[-1]
+    """Put the weights of the best epoch where the build is, with what has to be known to use them."""
+    refuse_foreign_weights(weights)  # which may have been put there meanwhile
+    kept = state.load(best, about)
+    numbers = {name: tensor.numpy() for name, tensor in kept.model.items()}
     # The seed tells what they began as, unless that was a checkpoint.
     begun = "" if order.begin is not None else f"seed={order.settings.seed} "
-    write_trained(order.graph, weights, numbers, f"trained {begun}epoch={epoch.number} data={order.source}")
+    mark = f"{MARK} {begun}epoch={kept.state.epoch} data={order.data.get('data', '')}"
+    write_trained(order.graph, weights, numbers, mark)
+    for name, text in order.texts.items():
+        write_text(order.folder / name, text)
 
 
-def is_first() -> bool:
-    """Whether this is the one process that writes, of those that a launcher has started."""
-    return int(os.environ.get("RANK", "0") or 0) == 0
-
-
-def refuse_foreign_weights(weights: Path, folder: Path) -> None:
+def refuse_foreign_weights(weights: Path) -> None:
     """Weights that somebody trained elsewhere are not to be lost. Raises Refusal A0508."""
-    from archc.weights import is_initial
+    if not weights.exists() or is_initial(weights):
+        return
+    from archc.tensorfile import read_header
 
-    if not weights.exists() or (folder / FOLDER / "last.pt").exists() or is_initial(weights):
+    ours = read_header(weights).metadata.get("archc", "").startswith(f"{MARK} ")
+    if ours and (weights.parent / FOLDER / LAST).exists():
         return
     message = f"`{weights}` holds trained weights that did not come from a training in this folder"
     help = "move that file away, train elsewhere with `-o`, or go on from it with `--init`"
     raise Refusal([Diagnostic("A0508", message, help=help)], status=2)
 
 
-def describe(order: Order, classes: Sequence[str], preparation: Mapping[str, Any]) -> None:
-    """Say beside the model what its outputs mean and how images come in, for `archc run`."""
-    ensure_folder(order.folder)
+def texts(classes: tuple[str, ...], preparation: Mapping[str, Any]) -> dict[str, str]:
+    """What the outputs mean and how images come in, for `archc run`: files by their names."""
+    found = {"preprocessing.json": json.dumps(dict(preparation), indent=1) + "\n"}
     if classes:
-        write_text(order.folder / "classes.txt", "\n".join(classes) + "\n")
-    write_text(order.folder / "preprocessing.json", json.dumps(dict(preparation), indent=1) + "\n")
+        found["classes.txt"] = "\n".join(classes) + "\n"
+    return found
