@@ -221,7 +221,7 @@ def test_a_channel_s_tiles(channel: int | None, wanted: int) -> None:
 
 def test_colour_kernels_are_one_tile_each() -> None:
     weight = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
-    node = archc.loads("network n\ninput 4x4 RGB\nconv-2-2\n").graph.nodes[0]
+    node = archc.loads("network n\ninput 4x4 RGB\nconv-2-2 pad=0\n").graph.nodes[0]
     assert tiles_of(node, weight, None)[1][0, 1].tolist() == weight[1, :, 0, 1].tolist()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,16 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from archc.cli import main
 from archc.diagnostics import Refusal
 from archc.files import FileProblem
 from archc.ir import chain
 from archc.ops import conv, dense, pointwise, pool
 from archc.run import session as session_module
-from archc.run.classify import classify, draws
+from archc.run.answers import Answer
+from archc.run.classify import Unread, classify, classify_stream, draws
 from archc.run.images import Recipe, check_recipe, picture_shape, read_image, write_maps
+from archc.run.preprocessing import Preprocessing
 from archc.run.session import MachineProblem, Session, find_model, open_session
 from archc.tensorfile import WeightsError
 from building import build, small
@@ -525,3 +531,125 @@ def test_fully_convolutional_classifier(tmp_path: Path) -> None:
     (answer,) = classify(session, [picture(tmp_path / "a.png", (8, 8, 3))]).answers
     assert answer.probabilities
     assert len(answer.guesses) == 5
+
+
+# What the build says, batches, and names that come in
+
+
+def test_the_build_says_how_images_come_in(folder: Path, tmp_path: Path) -> None:
+    built = copied(folder, tmp_path)
+    (built / "preprocessing.json").write_text('{"resize": [14], "mean": [0.5, 0.4, 0.3], "std": [0.25]}')
+    (built / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    path = picture(tmp_path / "a.png", (20, 20, 3))
+    session = open_session(built, "cpu")
+    results = classify(session, [path])
+    image = read_image(path, (3, 12, 12), Recipe(14, (0.5, 0.4, 0.3), (0.25,)))
+    wanted = session.run(image[None])[0]
+    assert [guess.score for guess in results.answers[0].guesses] == pytest.approx(sorted(wanted)[::-1], abs=1e-6)
+    said = f"short side 14, then the middle, mean 0.5, 0.4, 0.3, std 0.25 ({built / 'preprocessing.json'})"
+    assert f"images: {said}" in results.render()
+    assert f"classes: {built / 'classes.txt'}" in results.render()
+    assert results.to_json()["preprocessing"]["mean"] == [0.5, 0.4, 0.3]
+    assert results.to_json()["classes"] == str(built / "classes.txt")
+    plain = classify(session, [path], preprocessing=Preprocessing())
+    assert plain.answers[0].guesses != results.answers[0].guesses
+    assert "images:" not in plain.render()
+
+
+def test_a_mean_for_other_channels_is_told(folder: Path, tmp_path: Path) -> None:
+    built = copied(folder, tmp_path)
+    (built / "preprocessing.json").write_text('{"mean": [0.5, 0.4]}')
+    assert code(classify, open_session(built, "cpu"), [picture(tmp_path / "a.png")]) == "A0626"
+    (built / "preprocessing.json").write_text("{}{")
+    assert code(classify, open_session(built, "cpu"), [tmp_path / "a.png"]) == "A0629"
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 64])
+def test_batches_of_a_size(session: Session, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [picture(tmp_path / f"{number}.png", seed=number) for number in range(10)]
+    taken: list[int] = []
+    run = Session.run
+    monkeypatch.setattr(Session, "run", lambda self, batch: taken.append(len(batch)) or run(self, batch))
+    answers = classify(session, paths, batch=size).answers
+    assert taken == [size] * (10 // size) + ([10 % size] if 10 % size else [])
+    assert [answer.path for answer in answers] == paths
+
+
+def test_names_are_answered_as_they_come(session: Session, tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{number}.png", seed=number) for number in range(3)]
+    asked: list[str] = []
+
+    def names() -> Iterator[str]:
+        for path in (paths[0], tmp_path / "missing.png", paths[1], "", paths[2]):
+            asked.append(str(path))
+            yield f"{path}\n"
+
+    stream = classify_stream(session, names(), top=2)
+    first = next(stream)
+    assert asked == [str(paths[0])]
+    assert isinstance(first, Answer)
+    second = next(stream)
+    assert isinstance(second, Unread)
+    assert (second.path, "there is no file" in second.message) == (tmp_path / "missing.png", True)
+    rest = list(stream)
+    wanted = classify(session, paths, top=2).answers
+    for found, answer in zip([first, *rest], wanted, strict=True):
+        assert isinstance(found, Answer)
+        assert found.path == answer.path
+        assert [guess.score for guess in found.guesses] == pytest.approx([guess.score for guess in answer.guesses])
+
+
+def test_a_stream_in_batches_keeps_its_order(session: Session, tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{number}.png", seed=number) for number in range(5)]
+    named = [str(paths[0]), str(tmp_path / "x.png"), *map(str, paths[1:])]
+    found = list(classify_stream(session, named, batch=4))
+    assert [str(each.path) for each in found] == named
+    assert [isinstance(each, Unread) for each in found] == [False, True, False, False, False, False]
+
+
+def test_a_stream_of_maps_does_not_replace_an_image(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", (8, 8))
+    assert code(lambda: list(classify_stream(drawing(tmp_path, 1), [str(path)], output=tmp_path))) == "A0615"
+    (tmp_path / "more").mkdir()
+    names = [str(path), str(picture(tmp_path / "more" / "A.png", (8, 8)))]
+    found = list(classify_stream(drawing(tmp_path, 1), names, output=tmp_path / "out"))
+    assert [each.saved.name for each in found if isinstance(each, Answer) and each.saved] == ["a.png", "A-2.png"]
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    status = main(["run", *map(str, words), "--device", "cpu"])
+    return status, *capsys.readouterr()
+
+
+def given(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+
+
+def test_the_command_answers_names(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [picture(tmp_path / f"{number}.png", seed=number) for number in range(3)]
+    given(monkeypatch, "\n".join([*map(str, paths), "nowhere.png"]).encode())
+    status, out, err = told(capsys, folder, "-", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert (status, err) == (1, "")
+    assert [line["file"] for line in lines] == [*map(str, paths), "nowhere.png"]
+    assert "there is no file" in lines[3]["message"]
+    given(monkeypatch, f"{paths[0]}\n{paths[1]}".encode())
+    status, out, err = told(capsys, folder, "-", "--top", "1")
+    assert status == 0
+    assert out.count("%") == 2
+    given(monkeypatch, b"")
+    assert told(capsys, folder, "-") == (0, "", "")
+    assert told(capsys, folder, "-", paths[0])[0] == 2
+
+
+def test_the_speed_is_no_part_of_the_answer(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        picture(tmp_path / f"{number}.png", seed=number)
+    status, out, err = told(capsys, folder, tmp_path, "--batch", "2")
+    assert (status, "a second" in out) == (0, False)
+    assert re.fullmatch(r"3 images in \d+\.\d\d s: [\d,]+ a second\n", err)
+    assert told(capsys, folder, tmp_path, "--json")[2] == ""
+    assert told(capsys, folder, tmp_path, "--batch", "0")[0] == 2
