@@ -168,13 +168,16 @@ class _Inference(_Run):
 
 
 class _Training(_Run):
+    def forward(self, recipe: Recipe) -> Forward:
+        """The pass, which nobody is to hold on to: the switches of poolings live as long as it does."""
+        return self.line_by_line() if recipe.checkpoint else Forward(self.tape, self.model, self.batch)
+
     def traced(self, recipe: Recipe) -> Trace:
         tape, graph = self.tape, self.model.plan.graph
         targets = [self.target(value) for value in (*self.values(graph),)]
         self.given += [target.storage.number for target in targets]
         load = len(tape.events)
-        forward = self.line_by_line() if recipe.checkpoint else Forward(tape, self.model, self.batch)
-        loss = self.loss(forward.outputs(self.x), targets)
+        loss = self.loss(self.forward(recipe).outputs(self.x), targets)
         tape.casts.clear()
         loss_at = len(tape.events)
         tape.phase = "backward"
