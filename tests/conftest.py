@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Each worker has a core to itself: more threads of PyTorch's would only wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 

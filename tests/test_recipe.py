@@ -432,7 +432,7 @@ def test_every_setting_is_declared_whole(word: str) -> None:
 # The specs.
 
 SPECS = {
-    "lenet5": "loss cross-entropy; optimizer adam; batch 64; epochs 20",
+    "lenet5": "loss cross-entropy; optimizer adam lr=0.003; schedule cosine; batch 64; epochs 20; augment crop=2",
     "vgg": "optimizer sgd decay=0.0005 momentum=0.9; schedule plateau; batch 256; epochs 74; resize 256; "
     "augment flip crop=0",
     "alexnet": "optimizer sgd decay=0.0005 momentum=0.9; schedule plateau; batch 128; epochs 90; resize 256; "

@@ -48,7 +48,7 @@ def test_the_weights_are_those_of_the_best_epoch(trained: tuple[archc.Network, P
     assert all(torch.equal(tensors[name], tensor) for name, tensor in best["model"].items())
     assert outcome.weights == folder / f"{net.stem}.safetensors"
     mark = read_header(outcome.weights).metadata["archc"]
-    assert mark == f"trained epoch={outcome.best.number} data=digits of scikit-learn"
+    assert mark == f"trained seed=0 epoch={outcome.best.number} data=digits of scikit-learn"
 
 
 def test_onnx_runtime_answers_as_the_trained_module(trained: tuple[archc.Network, Path, Any]) -> None:
