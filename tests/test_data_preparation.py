@@ -24,10 +24,10 @@ from archc.data.preparation import (
     notes_on,
     prepare,
     read_scales,
-    shuffled,
 )
 from archc.data.stored import Held, stored_images
 from archc.run.images import Recipe, read_image
+from archc.train.order import shuffled
 from data_files import class_folders, code, noise, save
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

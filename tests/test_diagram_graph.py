@@ -8,7 +8,7 @@ import pytest
 import archc
 import legible
 from archc.diagram.figure import figure
-from archc.diagram.graph import DiagramLimit, dot, picture, smallest_text
+from archc.diagram.graph import DiagramLimit, dot, picture
 from archc.diagram.parts import Box, nodes_of
 from archc.diagram.theme import DARK, LIGHT, PRINT
 from archc.ir import people
@@ -44,7 +44,7 @@ def test_a_lecturer_may_show_it(graph, theme):
 def test_every_network_of_the_repository_can_be_read():
     for path in sorted((ROOT / "specs").glob("*.arch")):
         for one in archc.load_all(path):
-            assert smallest_text(picture(one.graph)) >= legible.FLOOR, (path, one.graph.column)
+            assert picture(one.graph).smallest >= legible.FLOOR, (path, one.graph.column)
 
 
 def test_themes_differ_in_colours_alone(graph):
@@ -144,7 +144,7 @@ def test_one_layer():
 
 def test_many_different_layers_are_drawn_though_they_are_small():
     drawn = picture(network("long", (4,), [(f"fc{at}", FC(1 + at), at, "") for at in range(400)]))
-    assert 1 < smallest_text(drawn) < legible.FLOOR
+    assert 1 < drawn.smallest < legible.FLOOR
 
 
 def test_ten_thousand_layers_fold_or_are_refused():

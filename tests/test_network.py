@@ -39,6 +39,12 @@ def test_parameters_are_set_and_texts_are_read() -> None:
     assert archc.loads("input 8x8 gray, conv-3-4").params == 40
 
 
+@pytest.mark.parametrize(("view", "option"), [("chart", "kernels"), ("graph", "kernels"), ("volumes", "depth")])
+def test_a_picture_ignores_no_option(view: str, option: str) -> None:
+    with pytest.raises(archc.Refusal, match=f"A0619.*`{option}` says nothing of the view `{view}`"):
+        archc.load(ROOT / "specs" / "lenet5.arch").diagram(view, **{option: 2})  # type: ignore[arg-type]
+
+
 def test_heads_and_results_are_asked_for_by_name() -> None:
     net = archc.loads(
         "input 8x8x4\nconv-3-8\naux: aux-0.3 { FC-5 }\noutputs { cls: { global-avgpool, FC-3 }; box: { conv-1-2 } }"

@@ -17,10 +17,13 @@ from sklearn.decomposition import PCA
 
 import archc
 from archc.cli import main
+from archc.cli import train as command
 from archc.data.load import load_data
+from archc.data.mapped import from_mapped
 from archc.data.preparation import Preparation, prepare
 from archc.run.session import open_session
 from archc.tensorfile import read_header
+from archc.train.arrange import WORDS
 from conftest import ROOT
 from targets import module_class
 from train_parts import SMALL, kept, on_digits, timeless
@@ -117,6 +120,45 @@ def test_python_and_the_command_train_alike(tmp_path: Path, capsys: pytest.Captu
     assert ours.weights.read_bytes() == theirs.weights.read_bytes()
     assert f"best: epoch {ours.best.number}, test accuracy {ours.best.test_accuracy:.2%}" in said
     assert said.count("\n") == 1 + 1 + 1 + 2 + 2  # a note, the examples, the heading, the epochs, what came of it
+
+
+def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
+    """Any sequence of pairs: here two classes that a glance tells apart, which it learns to the last."""
+
+    class Shades:
+        classes = ("dark", "bright")
+
+        def __len__(self) -> int:
+            return 60
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray[Any, Any], int]:
+            if index >= len(self):
+                raise IndexError(index)
+            return np.full((8, 8, 1), 40 + 150 * (index % 2) + index % 7, np.uint8), index % 2
+
+    net = archc.loads("input 8x8 gray\nFC-2\nsoft-max")
+    outcome = net.train(from_mapped(Shades()), tmp_path, epochs=8, lr=0.05)
+    assert outcome.best.test_accuracy == 1
+    assert (tmp_path / "classes.txt").read_text(encoding="utf-8").split() == ["dark", "bright"]
+
+
+def test_a_training_that_is_done_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "tiny.arch"
+    spec.write_text("input 8x8 gray\nFC-10\nsoft-max\n", encoding="utf-8")
+    words = ["train", str(spec), "-o", str(tmp_path / "built"), "--epochs", "1"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    assert main(words) == 0
+    again = capsys.readouterr().out
+    assert "all 1 epochs are done: `--epochs N` asks for more" in again
+    assert "going on" not in again
+    assert again.splitlines()[-2:] == first.splitlines()[-2:]
+
+
+def test_every_setting_of_the_whole_network_has_an_option() -> None:
+    assert tuple(command.WORDS) == WORDS
+    options = {text for action in command.parser()._actions for text in action.option_strings}
+    assert {f"--{word}" for word in WORDS} <= options
 
 
 def _said(**words: object) -> Any:

@@ -124,12 +124,11 @@ def _onnx(graph: Graph, order: Order) -> bytes:
 
 
 def _pictures(graph: Graph, order: Order, notes: list[str], progress: Progress | None) -> Mapping[str, bytes]:
-    from archc.diagram.graph import DiagramLimit, dot, picture
+    from archc.diagram.graph import DiagramLimit, both
     from archc.diagram.picture import FORMATS, RendererMissing
-    from archc.diagram.theme import LIGHT
 
     try:
-        text, drawn = dot(graph), picture(graph, LIGHT)
+        drawn, text = both(graph)
     except DiagramLimit as limit:
         notes.append(f"no diagram: {limit.diagnostics[0].message}")
         return {}

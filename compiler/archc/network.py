@@ -26,6 +26,7 @@ from archc.source import Source
 if TYPE_CHECKING:
     from archc.build import Built
     from archc.cost.analyse import Analysis
+    from archc.data.examples import Data
     from archc.diagram.picture import Picture
     from archc.plan.devices import Device
     from archc.plan.estimate import Plan
@@ -156,7 +157,7 @@ class Network:
         theme: ThemeName = "light",
         size: tuple[int, int] = (1920, 1080),
         depth: int | None = None,
-        scale: Literal["sqrt", "log", "linear"] = "sqrt",
+        scale: Literal["sqrt", "log", "linear"] | None = None,
         kernels: bool = False,
     ) -> Picture:
         """A picture for a slide, which a notebook shows: `net.diagram("volumes").render("png")` is a file's bytes.
@@ -219,7 +220,7 @@ class Network:
 
     def train(
         self,
-        data: str | os.PathLike[str] = "digits",
+        data: str | os.PathLike[str] | Data = "digits",
         folder: str | os.PathLike[str] | None = None,
         *,
         watcher: Watcher | None = None,
@@ -227,15 +228,21 @@ class Network:
     ) -> Outcome:
         """Train the network into a build folder, or go on where a training was stopped there; what came of it.
 
-        `data` is `digits` or a folder. Said by name are words of a recipe, in place of the file's and as they are
-        written there (`epochs=5`, `optimizer="sgd lr=0.1"`), and the options of `archc train`: `lr`, `init`,
-        `fresh`, `leave`, `freeze`, `precision`, `compiled`, `workers`, `skip_broken`, `restart`, `every`. With
+        `data` is `digits`, a folder, or what `archc.data.mapped.from_mapped` makes of a map-style data set.
+        Said by name are words of a recipe, in place of the file's and as they are written there
+        (`epochs=5`, `optimizer="sgd lr=0.1"`), and the options of `archc train`: `lr`, `init`, `fresh`,
+        `leave`, `freeze`, `precision`, `compiled`, `workers`, `skip_broken`, `restart`, `every`. With
         `workers` a script needs `if __name__ == "__main__"`. Raises Refusal; what was kept before is whole.
         """
         from archc.train.arrange import arrange, read_wish
 
         place = Path(folder) if folder is not None else Path("build", self.stem)
-        arranged = arrange(self.graph, self.stem, place, read_wish(os.fspath(data), said))
+        arranged = arrange(
+            self.graph,
+            self.stem,
+            place,
+            read_wish(os.fspath(data) if isinstance(data, str | os.PathLike) else data, said),
+        )
         from archc.train.training import train
 
         return train(arranged.order, watcher)

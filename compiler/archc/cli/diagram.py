@@ -62,15 +62,15 @@ def run(options: argparse.Namespace) -> int:
 
     view = VIEWS[options.view]
     suffix = _suffix(options, view)
-    _refuse_idle(options, view, suffix)
     look = Look(
         options.theme,
         options.size,
         options.depth,
-        options.scale or "sqrt",
+        options.scale,
         options.kernels,
         options.brackets,
     )
+    _refuse_idle(options, view, look, suffix)
     networks = _networks(options, view)
     graphs = [network.graph for network in networks]
     if options.output == "-":
@@ -92,10 +92,9 @@ def _written(options: argparse.Namespace, graphs: Sequence[Graph], suffix: str, 
     if suffix not in FORMATS:
         return write(options.view, graphs, suffix, look)
     picture = draw(options.view, graphs, look)
-    unit = min(look.size[0] / 1920, look.size[1] / 1080)
-    if picture.smallest < LEGIBLE * unit - 0.01:
+    if picture.smallest < LEGIBLE - 0.01:
         remedy = "; `--depth 1` folds more" if "depth" in VIEWS[options.view].options and options.depth != 1 else ""
-        small = f"{picture.smallest / unit:.0f} of 1080 pixels"
+        small = f"{picture.smallest:.0f} of 1080 pixels"
         print(f"archc: the smallest words are {small} high, too small for a slide{remedy}", file=sys.stderr)
     return picture.render(suffix)
 
@@ -116,14 +115,11 @@ def _suffix(options: argparse.Namespace, view: View) -> str:
     raise Refusal([Diagnostic("A0617", message, help=f"its files end in {ends}")], status=2)
 
 
-def _refuse_idle(options: argparse.Namespace, view: View, suffix: str) -> None:
+def _refuse_idle(options: argparse.Namespace, view: View, look: Look, suffix: str) -> None:
     """Refuse options that would do nothing."""
-    from archc.diagram.views import VIEWS
+    from archc.diagram.views import refuse_idle
 
-    for name in ("depth", "scale", "kernels", "brackets"):
-        if getattr(options, name) and name not in view.options:
-            known = " or ".join(f"`--view {each}`" for each, other in VIEWS.items() if name in other.options)
-            raise _idle(f"`--{name}` says nothing of the view `{options.view}`", f"it is for {known}")
+    refuse_idle(options.view, look)
     if options.brackets and suffix != "tex":
         raise _idle("`--brackets` says nothing of this file", "it is for LaTeX: `-o table.tex`")
     if suffix in view.texts:

@@ -36,7 +36,7 @@ WORDS = {
     "mean": "what is subtracted from pixels of 0 to 1, one number a channel",
     "std": "what they are divided by",
 }
-"""Every word of a recipe that has an option here, and what it says."""
+"""Every word of a recipe that has an option, in few words; a test holds them against the settings."""
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -228,6 +228,9 @@ class _Teller:
             print(f"note: {note}")
         many = f", {place.num_processes} processes" if place.num_processes > 1 else ""
         print(f"{len(self.data.train):,} examples to train on, {len(self.data.test):,} to test; {place.device}{many}")
+        if state.epoch >= self.settings.epochs:
+            print(f"all {self.settings.epochs} epochs are done: `--epochs N` asks for more, `--restart` begins anew")
+            return
         if state.epoch or state.step:
             print(f"going on in epoch {state.epoch + 1}" + (f", step {state.step + 1}" if state.step else ""))
         print(heading(classifies=self.settings.classifies), flush=True)

@@ -23,7 +23,7 @@ Example = tuple[Picture, Any]
 VOID = 255
 """The class number of a mask's pixels that do not count, as in PASCAL VOC."""
 
-CHANCE_OF_VIEWS, CHANCE_OF_ORDER, CHANCE_OF_SPLIT = 1, 2, 3
+CHANCE_OF_VIEWS, CHANCE_OF_SPLIT = 1, 3
 """The last of the four numbers that seed a generator, so that no two purposes draw the same."""
 
 TEST_PART = 0.2

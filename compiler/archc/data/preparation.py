@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from archc.data.checking import most_classes
-from archc.data.examples import CHANCE_OF_ORDER, CHANCE_OF_VIEWS, VOID, Example, Examples
+from archc.data.examples import CHANCE_OF_VIEWS, VOID, Example, Examples
 from archc.data.geometry import NOTHING, Augment, View, check_augment, draw_view, gray_or_rgb, see, see_mask
 from archc.data.problems import DataProblem
 from archc.ir import Shape
@@ -195,11 +195,6 @@ class PreparedExamples:
             epoch, index = key
             return self.preparation.training(self.examples[index], epoch, index)
         return self.preparation.evaluation(self.examples[key])
-
-
-def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of an epoch: 0…count-1 permuted by `numpy.random.default_rng((seed, epoch, 0, 2))`."""
-    return np.random.default_rng((seed, epoch, 0, CHANCE_OF_ORDER)).permutation(count)
 
 
 def _at_size(mask: NDArray[np.int64], size: Shape) -> NDArray[np.int64]:

@@ -32,7 +32,7 @@ DASHES = (6.0, 4.0)
 PEAK = "peak"
 LONGEST = 120
 """Characters of a name that are looked at."""
-MOST_TOLD = 8
+MOST_NAMED = 8
 """Layers that a tooltip lists."""
 
 
@@ -286,8 +286,8 @@ def _tooltip(row: Share) -> str:
     if not row.trained_only:
         lines.append(f"at most {row.live:,} bytes alive at inference")
     if len(row.layers) > 1:
-        told = ", ".join(cut(layer.name) for layer in row.layers[:MOST_TOLD])
-        lines.append(f"{len(row.layers)} layers: {told}{', …' if len(row.layers) > MOST_TOLD else ''}")
+        told = ", ".join(cut(layer.name) for layer in row.layers[:MOST_NAMED])
+        lines.append(f"{len(row.layers)} layers: {told}{', …' if len(row.layers) > MOST_NAMED else ''}")
     if node.span is not None:
         lines.append(f"line {node.span.source.position(node.span.start)[0]} of {cut(node.span.source.name)}")
     return "\n".join(lines)

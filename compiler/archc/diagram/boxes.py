@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from archc.cost.summary import rounded
 from archc.diagram.markup import clean
 from archc.diagram.parts import Box
-from archc.ir import Node, people
-from archc.ops.declare import written
-
-QUIET = ("bias", "eps", "momentum", "init", "ceil", "count-pad")
-"""Options that only tooltips tell."""
-MOST_TOLD = 30
-"""Layers that a tooltip lists."""
+from archc.diagram.told import briefly, listed
+from archc.ir import Node
 
 
 def layer_text(node: Node) -> str:
@@ -21,8 +15,7 @@ def layer_text(node: Node) -> str:
 
 def plain_text(node: Node) -> str:
     """The layer as it is written, without what no figure shows."""
-    words = written(node.op).split(" ")
-    return clean(" ".join(word for word in words if word.partition("=")[0] not in QUIET))
+    return clean(briefly(node))
 
 
 def names(box: Box, at: int = 0) -> str:
@@ -34,21 +27,8 @@ def names(box: Box, at: int = 0) -> str:
 
 def tooltip(box: Box) -> str:
     """Every layer of the box with its numbers, a line each."""
-    lines = [told(node) for node in box.nodes[:MOST_TOLD]]
-    if len(box.nodes) > MOST_TOLD:
-        lines.append(f"and {len(box.nodes) - MOST_TOLD:,} layers more")
+    lines = listed(box.nodes)
     if box.times > 1:
         total = sum(node.params for turn in box.turns for node in turn)
         lines.append(f"×{box.times}, the last {clean(box.turns[-1][0].name, 120)}: {total:,} parameters together")
     return "\n".join(lines)
-
-
-def told(node: Node) -> str:
-    """A layer with its numbers, and where it is written."""
-    implied = f" (implied: {clean(node.implied, 120)})" if node.implied else ""
-    shapes = " and ".join(dict.fromkeys(people(value.shape) for value in node.inputs))
-    numbers = [f"{shapes} → {people(node.y)}"]
-    numbers += [f"{node.params:,} parameters"] if node.params else []
-    numbers += [f"{rounded(node.macs)} MACs"] if node.macs else []
-    numbers += [f"line {node.span.source.position(node.span.start)[0]}"] if node.span else []
-    return f"{clean(node.name, 120)}: {clean(written(node.op), 120)}{implied}: {', '.join(numbers)}"

@@ -9,27 +9,24 @@ from __future__ import annotations
 
 from archc.diagram import graphviz
 from archc.diagram.drawing import marks
-from archc.diagram.figure import figure
+from archc.diagram.figure import Figure, figure
 from archc.diagram.heading import heading
 from archc.diagram.limits import MOST_BOXES, DiagramLimit
 from archc.diagram.picture import Picture
-from archc.diagram.scene import Text, flat
 from archc.diagram.slide import PAGE, page
 from archc.diagram.theme import LIGHT, Theme
 from archc.ir import Graph
 
-__all__ = ["MOST_BOXES", "DiagramLimit", "dot", "picture", "smallest_text"]
+__all__ = ["MOST_BOXES", "DiagramLimit", "both", "dot", "picture"]
 
 
 def picture(graph: Graph, theme: Theme = LIGHT, size: tuple[int, int] = PAGE, depth: int | None = None) -> Picture:
     """A network's graph view on a page; raises DiagramLimit for more than 2,000 boxes or 4,000 arrows.
 
     Blocks, groups and heads at `depth` are drawn as one box each; without a depth, as many are opened
-    as can be read on a slide. A network that is too large for that is drawn nevertheless: see `smallest_text`.
+    as can be read on a slide. A network that is too large for that is drawn nevertheless: see `Picture.smallest`.
     """
-    drawn = figure(graph, depth, size)
-    head = heading(graph, drawn.boxes, drawn.lines, theme)
-    return Picture(page(head, marks(drawn, theme), theme, size), head.title, theme.page)
+    return _drawn(graph, figure(graph, depth, size), theme, size)
 
 
 def dot(graph: Graph, depth: int | None = None) -> str:
@@ -37,7 +34,12 @@ def dot(graph: Graph, depth: int | None = None) -> str:
     return graphviz.text(figure(graph, depth))
 
 
-def smallest_text(picture: Picture) -> float:
-    """The size of the smallest words of a picture, in pixels on a page of 1920×1080."""
-    unit = min(picture.scene.width / PAGE[0], picture.scene.height / PAGE[1])
-    return min((mark.size for mark in flat(picture.scene.marks) if isinstance(mark, Text)), default=0.0) / unit
+def both(graph: Graph) -> tuple[Picture, str]:
+    """The picture and the DOT text of one layout, which is most of the work."""
+    laid = figure(graph)
+    return _drawn(graph, laid, LIGHT, PAGE), graphviz.text(laid)
+
+
+def _drawn(graph: Graph, laid: Figure, theme: Theme, size: tuple[int, int]) -> Picture:
+    head = heading(graph, laid.boxes, laid.lines, theme)
+    return Picture(page(head, marks(laid, theme), theme, size), head.title, theme.page)

@@ -14,6 +14,7 @@ from typing import Literal
 from archc.diagnostics import Diagnostic, Refusal
 from archc.diagram.font import FILES, drawable, folder
 from archc.diagram.scene import Group, Mark, Scene, Text, flat
+from archc.diagram.slide import PAGE
 from archc.diagram.svg import number, write_svg
 
 Format = Literal["svg", "png", "pdf"]
@@ -52,8 +53,9 @@ class Picture:
 
     @property
     def smallest(self) -> float:
-        """The size of its smallest words, in pixels."""
-        return min((mark.size for mark in flat(self.scene.marks) if isinstance(mark, Text)), default=0.0)
+        """The size of its smallest words, in pixels on a page of 1920×1080."""
+        unit = min(self.scene.width / PAGE[0], self.scene.height / PAGE[1])
+        return min((mark.size for mark in flat(self.scene.marks) if isinstance(mark, Text)), default=0.0) / unit
 
     def _repr_svg_(self) -> str:
         """As a notebook shows it: as wide as the page there."""

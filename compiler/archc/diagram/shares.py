@@ -15,6 +15,7 @@ from archc.cost.liveness import Liveness
 from archc.cost.outline import spelled
 from archc.diagram.items import items, light
 from archc.diagram.repeats import COUNTED
+from archc.diagram.told import briefly
 from archc.ir import Family, Graph, Node, Scope, Shape
 from archc.ops.declare import written
 from archc.ops.layout import Identity
@@ -24,8 +25,6 @@ MOST_ROWS = 26
 MOST_HEADS = 4
 MOST_TOLD = 3
 """Kinds of layers that a summed row lists."""
-QUIET = ("bias", "eps", "momentum", "init", "ceil", "count-pad")
-"""Options that change no number worth a chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class _Teller:
     def _item(self, nodes: tuple[Node, ...]) -> Share:
         shown = [node for node in nodes if not isinstance(node.op, Identity)] or list(nodes)
         lead = min(shown, key=lambda node: (light(node) or _moves(node), _moves(node)))
-        what = ", ".join(_spelled(node) for node in shown)
+        what = ", ".join(briefly(node) for node in shown)
         alike = (lead.scope, *(written(node.op) for node in nodes))
         return Share(lead.name, lead.name, what, lead.op.family, self._costs(nodes), nodes[-1].y, alike=alike)
 
@@ -181,11 +180,6 @@ def _cut(scope: str, depth: int | None) -> str:
         return ""
     pieces = scope.split(".")
     return ".".join(pieces[:depth]) if len(pieces) >= depth else ""
-
-
-def _spelled(node: Node) -> str:
-    words = written(node.op).split(" ")
-    return " ".join(word for word in words if word.partition("=")[0] not in QUIET)
 
 
 def _counted(scope: Scope) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from archc.diagnostics import Diagnostic, Refusal
 from archc.diagram.picture import FORMATS, Picture
 from archc.diagram.slide import PAGE
 from archc.diagram.theme import THEMES
@@ -37,23 +38,38 @@ VIEWS = {
     "table": View("the papers' configuration table", ("md", "tex", "html"), ("brackets",), several=True),
     "chart": View("parameters, operations and memory of each layer", options=("depth",)),
 }
+OPTIONS = ("depth", "scale", "kernels", "brackets")
 SCALES: tuple[ScaleName, ...] = ("sqrt", "log", "linear")
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a view is drawn; what a view does not know, it leaves alone."""
+    """How a view is drawn."""
 
     theme: str = "light"
     size: tuple[int, int] = PAGE
     depth: int | None = None
-    scale: ScaleName = "sqrt"
+    scale: ScaleName | None = None
+    """Of volumes; `sqrt` unless said."""
     kernels: bool = False
     brackets: bool = False
 
 
+def refuse_idle(view: str, look: Look) -> None:
+    """Raises Refusal A0619 for an option that would do nothing."""
+    for name in OPTIONS:
+        if getattr(look, name) != getattr(Look, name) and name not in VIEWS[view].options:
+            known = " or ".join(f"`--view {each}`" for each, other in VIEWS.items() if name in other.options)
+            message = f"`{name}` says nothing of the view `{view}`"
+            raise Refusal([Diagnostic("A0619", message, help=f"it is for {known}")], status=2)
+
+
 def draw(view: str, graphs: Sequence[Graph], look: Look) -> Picture:
-    """The picture of a network, or of several in a table. Raises DiagramLimit for what nobody could read."""
+    """The picture of a network, or of several in a table.
+
+    Raises DiagramLimit for what nobody could read, Refusal as `refuse_idle`, KeyError for an unknown view or theme.
+    """
+    refuse_idle(view, look)
     theme = THEMES[look.theme]
     match view:
         case "graph":
@@ -63,7 +79,7 @@ def draw(view: str, graphs: Sequence[Graph], look: Look) -> Picture:
         case "volumes":
             from archc.diagram import volumes
 
-            return volumes.picture(graphs[0], theme, look.size, scale=look.scale, kernels=look.kernels)
+            return volumes.picture(graphs[0], theme, look.size, scale=look.scale or "sqrt", kernels=look.kernels)
         case "table":
             from archc.diagram import table
 

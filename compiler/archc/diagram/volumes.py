@@ -19,7 +19,7 @@ from archc.diagram.picture import Picture
 from archc.diagram.scene import Group, Mark
 from archc.diagram.slide import PAGE, Entry, Heading, page, room
 from archc.diagram.theme import Paint, Theme
-from archc.diagram.volume.captions import told
+from archc.diagram.told import listed, together
 from archc.diagram.volume.kernels import ENTRANCE, sees, window
 from archc.diagram.volume.labels import BELOW, Lettering, Spot, arranged, captions, drawn, tier_tops
 from archc.diagram.volume.places import Placed, Plan, fronts_of
@@ -76,7 +76,8 @@ def picture(
         marks = _figure(plan, theme, (wide * closer, high * closer), kernels=kernels)
         if marks is not None:
             return Picture(page(heading, marks, theme, size), f"{clean(graph.name, 200)}: volumes", theme.page)
-    raise DiagramLimit("volumes of different sizes", len(coarse), min(MOST_RUNS, len(coarse) - 1))
+    help = "put layers that belong together into a block, which is drawn by its output; or take another view"
+    raise DiagramLimit("volumes of different sizes", len(coarse), min(MOST_RUNS, len(coarse) - 1), help)
 
 
 def _figure(plan: Plan, theme: Theme, within: tuple[float, float], *, kernels: bool) -> tuple[Mark, ...] | None:
@@ -150,7 +151,8 @@ def _unused(name: str, used: set[str]) -> str:
 def _tooltip(station: Station, run: Run) -> str:
     what = clean(station.call or station.word, 120)
     lines = [" · ".join(dict.fromkeys((clean(station.name, 120), what, people(station.shape))))]
-    lines += [told(station.nodes)] if station.nodes else []
+    lines += listed(station.nodes)
+    lines += [together(station.nodes)] if len(station.nodes) > 1 else []
     if len(run.stations) > len(run.drawn):
         lines.append(f"one of {len(run.stations)}, of which {len(run.drawn)} are drawn")
     return "\n".join(lines)

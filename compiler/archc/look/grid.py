@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 
-from archc.diagram.scene import Image, Line, Mark, Pen, Rect, Text
+from archc.diagram.scene import Image, Mark, Pen, Rect, Text
 from archc.diagram.theme import Theme
 from archc.look.pixels import Levels, png
 
@@ -64,24 +64,3 @@ def in_grid(
         marks.append(Image(x, y, across, down, png(levels)))
         marks.append(Rect(x, y, across, down, "", Pen(theme.faint, 0.75)))
     return marks, top + ceil(count / columns) * down * (1 + GAP)
-
-
-def scale_bar(left: float, top: float, low: str, high: str, colours: Levels, theme: Theme) -> list[Mark]:
-    """A bar of the colours of a scale with the numbers at its ends."""
-    wide = 260.0
-    return [
-        Image(left, top, wide, 18, png(colours), crisp=False),
-        Rect(left, top, wide, 18, "", Pen(theme.line, 1)),
-        Text(left - 10, top + 16, low, NOTE, theme.text, anchor="end"),
-        Text(left + wide + 10, top + 16, high, NOTE, theme.text),
-    ]
-
-
-def rule(x: float, top: float, bottom: float, theme: Theme) -> Line:
-    """A thin upright line between parts of a page."""
-    return Line(((x, top), (x, bottom)), Pen(theme.faint, 1))
-
-
-def squarest(count: int) -> int:
-    """Columns that make a grid of so many tiles about square."""
-    return ceil(sqrt(count))

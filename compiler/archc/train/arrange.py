@@ -22,29 +22,16 @@ from archc.data.preparation import Preparation, PreparedExamples, measured, note
 from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import Graph, OpError, people
 from archc.read_recipe import read_setting
-from archc.recipe import Training
-from archc.recipe_settings import Adam, Augment, BinaryCrossEntropy, Optimizer
+from archc.recipe import DEFAULTS, Training, words
+from archc.recipe_settings import Augment, BinaryCrossEntropy
 from archc.setting import Setting
 from archc.train.settings import Settings, decide, overridden
 
 if TYPE_CHECKING:
     from archc.train.training import Order
 
-WORDS = (
-    "loss",
-    "target",
-    "optimizer",
-    "schedule",
-    "batch",
-    "epochs",
-    "clip",
-    "seed",
-    "resize",
-    "augment",
-    "mean",
-    "std",
-)
-"""The words of a recipe that may be said instead of the file's."""
+WORDS = tuple(word for word, cls in words().items() if not cls.into)
+"""The words of a recipe that may be said instead of the file's: those that do not speak of a part of the network."""
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 EVERY = 60.0
 """Seconds between two states that are kept, unless said."""
@@ -60,7 +47,8 @@ Step = Callable[[int, int], None]
 class Wish:
     """What is asked for, beside the network and the folder."""
 
-    data: str = "digits"
+    data: str | Data = "digits"
+    """`digits`, a folder, or examples that somebody brings (`archc.data.mapped.from_mapped`)."""
     said: tuple[Setting, ...] = ()
     """Settings in place of those of the file."""
     lr: float | None = None
@@ -89,22 +77,22 @@ class Arranged:
     """What the user should know."""
 
 
-def read_wish(data: str, said: Mapping[str, Any]) -> Wish:
+def read_wish(data: str | Data, said: Mapping[str, Any]) -> Wish:
     """What keyword arguments ask for: fields of a wish, and words of a recipe; raises as `read_words`."""
     names = {entry.name for entry in fields(Wish)} - {"data", "said"}
-    words = {name: value for name, value in said.items() if name not in names}
+    spoken = {name: value for name, value in said.items() if name not in names}
     options = {name: value for name, value in said.items() if name in names}
     options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
-    return Wish(data, read_words(words), **options)
+    return Wish(data, read_words(spoken), **options)
 
 
-def read_words(words: Mapping[str, object]) -> tuple[Setting, ...]:
+def read_words(said: Mapping[str, object]) -> tuple[Setting, ...]:
     """Settings as keyword arguments say them: `batch=64`, `optimizer="sgd lr=0.1"`, `mean=(0.5, 0.5, 0.5)`.
 
     Raises Refusal A0654 for a word that is none, and with the code of the fault for a value that cannot be.
     """
     found = []
-    for word, value in words.items():
+    for word, value in said.items():
         if word not in WORDS:
             raise _problem(f"there is no setting `{word}`", f"there are {', '.join(WORDS)}")
         text = " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
@@ -140,7 +128,9 @@ def arrange(graph: Graph, stem: str, folder: Path, wish: Wish, step: Step | None
     recipe = _recipe(graph, wish)
     seed = recipe.seed.number if recipe.seed else 0
     settings = _settings(graph, recipe, wish)
-    data = load_data(wish.data, seed=seed, skip_broken=wish.skip_broken)
+    data = wish.data
+    if isinstance(data, str):
+        data = load_data(data, seed=seed, skip_broken=wish.skip_broken)
     goes_on = (folder / FOLDER / LAST).exists() and not wish.restart
     if not wish.skip_broken and not goes_on and is_first():
         check(data, step)
@@ -171,7 +161,8 @@ def _recipe(graph: Graph, wish: Wish) -> Training:
     recipe = overridden(graph.training, wish.said)
     if wish.lr is None:
         return recipe
-    rule: Optimizer = recipe.optimizer or Adam()
+    rule = recipe.optimizer or DEFAULTS.optimizer
+    assert rule is not None
     return recipe.having(rule.but(lr=wish.lr))
 
 

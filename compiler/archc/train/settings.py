@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
@@ -10,20 +10,7 @@ from archc.diagnostics import Diagnostic, Refusal, did_you_mean
 from archc.ir import Graph, people
 from archc.ops import pointwise
 from archc.recipe import Training
-from archc.recipe_settings import (
-    Adam,
-    Batch,
-    ConstantRate,
-    CrossEntropy,
-    Epochs,
-    Loss,
-    Optimizer,
-    Penalty,
-    Schedule,
-    Seed,
-    SquaredError,
-    Target,
-)
+from archc.recipe_settings import CrossEntropy, Loss, Optimizer, Penalty, Schedule, Target
 from archc.setting import Setting, written
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -89,22 +76,22 @@ def decide(graph: Graph, recipe: Training, **more: Any) -> Settings:
 
     Raises Refusal A0654 for a recipe that does not suit the network.
     """
-    own_target = recipe.target == Target("input")
-    loss = recipe.loss or (CrossEntropy() if _ends_in_classes(graph) and not own_target else SquaredError())
+    whole = recipe.completed(classifies=_ends_in_classes(graph))
+    if not (whole.loss and whole.optimizer and whole.schedule and whole.batch and whole.epochs and whole.seed):
+        raise AssertionError("a completed recipe says everything that training asks for")
     settings = Settings(
-        loss=loss,
-        optimizer=recipe.optimizer or Adam(),
-        schedule=recipe.schedule or ConstantRate(),
-        batch=(recipe.batch or Batch(32)).size,
-        epochs=(recipe.epochs or Epochs(10)).count,
-        seed=(recipe.seed or Seed(0)).number,
-        own_target=own_target,
+        loss=whole.loss,
+        optimizer=whole.optimizer,
+        schedule=whole.schedule,
+        batch=whole.batch.size,
+        epochs=whole.epochs.count,
+        seed=whole.seed.number,
+        own_target=whole.target == Target("input"),
         clip=recipe.clip.norm if recipe.clip else 0.0,
         heads=_head_weights(graph, recipe),
         penalties=recipe.penalties,
     )
-    known = {entry.name for entry in fields(Settings)}
-    settings = replace(settings, **{name: value for name, value in more.items() if name in known})
+    settings = replace(settings, **more)
     _refuse(graph, settings)
     return settings
 

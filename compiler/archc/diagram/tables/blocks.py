@@ -6,15 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 
 from archc.diagram.markup import clean
+from archc.diagram.told import briefly
 from archc.ir import Graph, Node, Scope, Value
-from archc.ops.declare import written
 from archc.ops.layout import Identity
 from archc.ops.merge import Add, Concat, Merge
 from archc.ops.norm import LRN, L2Norm
 from archc.ops.pointwise import LogSoftMax, SoftMax
 
-QUIET = ("bias", "eps", "momentum", "init", "ceil", "count-pad")
-"""Options that only tooltips tell."""
 MOST_LINES = 6
 """Layers in one pair of brackets."""
 MOST_NODES = 200
@@ -166,8 +164,7 @@ class Ways:
 
 def layer(node: Node) -> str:
     """The layer as it is written, without what no table shows."""
-    words = written(node.op).split(" ")
-    return clean(" ".join(word for word in words if word.partition("=")[0] not in QUIET), LONGEST)
+    return clean(briefly(node), LONGEST)
 
 
 def bare(lines: Iterable[str]) -> tuple[str, ...]:
