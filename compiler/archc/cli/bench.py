@@ -7,7 +7,7 @@ import json
 import tempfile
 from typing import TYPE_CHECKING
 
-from archc.cli.commands import Parser, add_json, add_spec, load_one, whole_number
+from archc.cli.commands import Parser, add_json, add_spec, load_one, real_number, whole_number
 from archc.cli.terminal import Progress, width
 from archc.diagnostics import Diagnostic, Refusal
 
@@ -35,7 +35,11 @@ def parser() -> Parser:
         help="examples in a batch; may be repeated (1 and 16)",
     )
     made.add_argument(
-        "--seconds", metavar="S", type=_seconds, default=5.0, help="how long each batch is timed, and 5 rounds (5)"
+        "--seconds",
+        metavar="S",
+        type=real_number("number of seconds", above=True, below=1e6),
+        default=5.0,
+        help="how long each batch is timed, and 5 rounds (5)",
     )
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
     made.add_argument(
@@ -51,16 +55,6 @@ def parser() -> Parser:
     )
     add_json(made)
     return made
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"`{text}` is no number of seconds above 0")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:

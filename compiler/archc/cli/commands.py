@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -139,6 +141,21 @@ def whole_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 0")
     return int(text)
+
+
+def real_number(what: str, *, above: bool = False, below: float = inf) -> Callable[[str], float]:
+    """A type of option that is a number from 0, or `above` it, and `below` another; `what` says so in errors."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < below or (above and not number):
+            raise argparse.ArgumentTypeError(f"`{text}` is no {what}{' above 0' if above else ''}")
+        return number
+
+    return read
 
 
 def load_networks(options: argparse.Namespace) -> tuple[Network, ...]:

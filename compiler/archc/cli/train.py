@@ -12,7 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archc.cli.commands import Parser, add_json, add_spec, add_transfer, load_one, whole_number
+from archc.cli.commands import (
+    Parser,
+    add_json,
+    add_spec,
+    add_transfer,
+    load_one,
+    real_number,
+    whole_number,
+)
 from archc.cli.terminal import Progress
 from archc.ir import OpError
 from archc.read_recipe import read_setting
@@ -61,7 +69,12 @@ def parser() -> Parser:
     made.add_argument("-o", "--output", metavar="FOLDER", help="the build folder; `build/<name>` unless said")
     for word, text in WORDS.items():
         made.add_argument(f"--{word}", metavar="…", type=_setting(word), help=text)
-    made.add_argument("--lr", type=_positive, metavar="RATE", help="the learning rate, with the optimizer as it is")
+    made.add_argument(
+        "--lr",
+        type=real_number("number", above=True),
+        metavar="RATE",
+        help="the learning rate, with the optimizer as it is",
+    )
     made.add_argument("--init", metavar="FILE", help="weights to begin from: .safetensors, or a PyTorch checkpoint")
     add_transfer(made)
     made.add_argument(
@@ -76,7 +89,7 @@ def parser() -> Parser:
     made.add_argument("--restart", action="store_true", help="begin anew where a training was stopped or finished")
     made.add_argument(
         "--keep-every",
-        type=_seconds,
+        type=real_number("number of seconds"),
         default=60.0,
         metavar="SECONDS",
         help="how often the state is kept within an epoch (60); after an epoch it always is",
@@ -94,26 +107,6 @@ def _setting(word: str) -> Callable[[str], Setting]:
             raise argparse.ArgumentTypeError(f"{error.message}{f'; {error.help}' if error.help else ''}") from None
 
     return read
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"`{text}` is no number of seconds")
-    return number
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"`{text}` is no number above 0")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:
