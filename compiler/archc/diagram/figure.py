@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
 from archc.diagram.cards import LAYER, Cards, Words
@@ -86,7 +87,7 @@ def figure(graph: Graph, depth: int | None = None, size: tuple[int, int] = PAGE)
     Blocks, groups and heads at `depth` are one box each; without a depth, as many are opened as can be read.
     """
     drawn = without_identities(graph) if branches(graph) else graph
-    headed = lambda boxes, lines: heading(graph, boxes, lines, LIGHT)  # noqa: E731
+    headed = partial(heading, graph, theme=LIGHT)
     choices = list(foldings(drawn)) if depth is None else [folded(drawn, depth)]
     found = largest(lay_out(drawn, parts, Cards(drawn), headed, size) for parts in choices)
     if not HOPELESS < found.scale < LEGIBLE:
