@@ -17,7 +17,7 @@ from archc.files import read_source
 from archc.format import format_file
 from archc.ir import Graph, OpError
 from archc.parse import parse
-from archc.read_recipe import read_setting
+from archc.read_recipe import read_override, read_setting
 from archc.recipe import DEFAULTS, Training, words
 from archc.recipe_settings import (
     L1,
@@ -45,7 +45,7 @@ from archc.recipe_settings import (
     StepRate,
     Target,
 )
-from archc.setting import Form, Setting, entries, forms, kinds, subject, written
+from archc.setting import Form, Setting, Unsaid, entries, forms, kinds, subject, written
 from archc.source import Source
 from conftest import ROOT
 
@@ -372,6 +372,25 @@ def test_a_later_setting_takes_the_place_of_an_earlier_one() -> None:
     assert changed == Training(
         batch=Batch(9), penalties=(L1("code", 3.0),), heads=(HeadWeight("side", 0.0),), seed=Seed(1)
     )
+
+
+def test_a_setting_that_is_taken_back_is_as_if_unsaid() -> None:
+    training = recipe("batch 8\naugment crop=2\nl1 @code 1")
+    assert read_override("augment", " none ") == Unsaid("augment")
+    assert training.having(Unsaid("augment")) == recipe("batch 8\nl1 @code 1")
+    assert read_override("augment", "flip") == Augment(flip=True)
+
+
+def test_summary_and_explanation_tell_the_recipe() -> None:
+    net = archc.loads("network N\ninput 8\nFC-2\nsoft-max\ntrain { batch 8; epochs 3; optimizer adam lr=0.01 }")
+    lines = ["optimizer adam lr=0.01", "batch 8", "epochs 3"]
+    assert net.to_json()["recipe"] == lines
+    assert f"recipe         {', '.join(lines)}\n" in net.summary()
+    assert "  optimizer adam lr=0.01          Adam (Kingma & Ba 2015).\n" in net.explain()
+    assert "Kingma" not in net.explain("fc1")
+    bare = archc.loads("network N\ninput 8\nFC-2\nsoft-max\n")
+    assert bare.to_json()["recipe"] == []
+    assert "recipe" not in bare.summary()
 
 
 def test_layouts() -> None:

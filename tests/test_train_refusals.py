@@ -415,6 +415,32 @@ def test_a_signal_keeps_the_state_and_ends_it(number: signal.Signals, status: in
     assert state["sums"]["examples"] == state["step"] * 10 or state["step"] == 144
 
 
+def test_a_reader_that_has_seen_enough_ends_no_training(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, SMALL)
+    words = command(spec, "-o", tmp_path / "out", "--augment", "none", "--epochs", "3")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+    assert kept(tmp_path / "out" / "training" / "last.pt")["state"]["epoch"] == 3
+    process.stderr.close()
+
+
+def test_what_the_file_says_is_taken_back(tmp_path: Path) -> None:
+    """Without augmentation the examples are what they are, and the training is another one."""
+    net = archc.loads(SMALL, name="small")
+    plain = archc.loads(SMALL.replace("  augment crop=1\n", ""), name="small")
+    bare = on_digits(net, tmp_path / "bare", said=arranging.read_words({"augment": None, "epochs": 1}))
+    assert timeless(bare.history) == timeless(
+        on_digits(plain, tmp_path / "plain", said=arranging.read_words({"epochs": "1"})).history
+    )
+    whole = on_digits(net, tmp_path / "whole", said=arranging.read_words({"epochs": 1}))
+    assert timeless(bare.history) != timeless(whole.history)
+
+
 def test_asked_to_stop_it_keeps_the_step_and_goes_on_from_there(tmp_path: Path) -> None:
     net = archc.loads(SMALL, name="small")
     steps: list[int] = []

@@ -180,7 +180,7 @@ def lenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 def test_lenet_5_tells_digits_by_its_recipe(lenet: tuple[Path, Any]) -> None:
     _, outcome = lenet
     assert len(outcome.history) == 20
-    assert outcome.best.test_accuracy >= 0.98
+    assert outcome.history[-1].test_accuracy >= 0.98  # not the best one, which the test itself has chosen
 
 
 def test_archc_run_tells_the_images_of_the_test_as_well_as_was_said(
@@ -205,13 +205,13 @@ def test_archc_run_tells_the_images_of_the_test_as_well_as_was_said(
     assert right / len(wanted) == pytest.approx(outcome.best.test_accuracy, abs=1e-9)
 
 
-def test_the_convolutional_autoencoder_gives_digits_back(tmp_path: Path) -> None:
-    """Better than the best linear code of 16 numbers.
+def test_the_convolutional_autoencoder_gives_digits_back_better_than_the_best_linear_code(tmp_path: Path) -> None:
+    """By its recipe, with a code of 8 numbers, in the last epoch, which was not chosen by the test.
 
-    Of 64 numbers, as its own code has, no network can be better than the linear one: the digits have 8×8 pixels, so
-    that principal components of 64 numbers give them back as they are.
+    Of 64 numbers, as the file has, no network can be better than principal components: the digits have 8×8 pixels,
+    so that these give them back as they are. The column is one that hands nothing round the code.
     """
-    net = archc.load(ROOT / "specs" / "autoencoder_conv.arch", "switches")
+    net = archc.load(ROOT / "specs" / "autoencoder_conv.arch", "replicate", {"code": 8})
     outcome = net.train("digits", tmp_path)
     data, how = load_data("digits"), prepare(Preparation(net.input_shape, target="input"))
     train, test = (
@@ -222,5 +222,5 @@ def test_the_convolutional_autoencoder_gives_digits_back(tmp_path: Path) -> None
         code = PCA(numbers, random_state=0).fit(train)
         return float(((code.inverse_transform(code.transform(test)) - test) ** 2).mean())
 
-    assert outcome.best.test_loss < linear(16)
+    assert outcome.history[-1].test_loss < linear(8)
     assert linear(64) < 1e-5

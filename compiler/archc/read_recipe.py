@@ -13,7 +13,20 @@ from archc.diagnostics import Note, did_you_mean
 from archc.evaluate import Layers, Scope, literal
 from archc.ir import OpError
 from archc.recipe import words
-from archc.setting import Form, Setting, bounds, entries, forms, kinds, show, signature, subject, written_key
+from archc.setting import (
+    NONE,
+    Form,
+    Setting,
+    Unsaid,
+    bounds,
+    entries,
+    forms,
+    kinds,
+    show,
+    signature,
+    subject,
+    written_key,
+)
 from archc.tree import Fetch, Option, Train, Word
 from archc.tree import Setting as Line
 
@@ -67,6 +80,11 @@ def read_setting(text: str, scope: Scope | None = None) -> Setting:
         return _read_line(Line(word, tuple(map(_piece, values)), 0, len(text)), scope or {})
     except _Fault as fault:
         raise fault.error from None
+
+
+def read_override(word: str, text: str) -> Setting | Unsaid:
+    """What stands in place of what a file says for a word: `none` takes it back. Raises OpError."""
+    return Unsaid(word) if text.strip() == NONE else read_setting(f"{word} {text}")
 
 
 def _piece(word: Word) -> Word | Option | Fetch:

@@ -25,7 +25,7 @@ from archc.recipe_settings import (
     Std,
     Target,
 )
-from archc.setting import Setting, subject, written
+from archc.setting import Setting, Unsaid, subject, written
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Training:
         held = (getattr(self, entry.name) for entry in fields(self))
         return tuple(one for each in held if each for one in (each if isinstance(each, tuple) else (each,)))
 
-    def having(self, setting: Setting) -> Training:
-        """The recipe with one more setting, in place of the one that was said before, if any."""
-        changed: dict[str, Any] = {setting.word: setting}
-        if setting.into:
+    def having(self, setting: Setting | Unsaid) -> Training:
+        """The recipe with one more setting, in place of the one that was said before, if any; or without one."""
+        changed: dict[str, Any] = {setting.word: None if isinstance(setting, Unsaid) else setting}
+        if isinstance(setting, Setting) and setting.into:
             others = (each for each in getattr(self, setting.into) if subject(each) != subject(setting))
             changed = {setting.into: (*others, setting)}
         return replace(self, **changed)

@@ -113,6 +113,25 @@ class Setting(Declared):
         return "", ""
 
 
+class Unsaid(NamedTuple):
+    """In place of a setting: as if nobody had said it."""
+
+    word: str
+
+
+NONE = "none"
+"""What is written after a word to take back what the file says."""
+
+
+def about(setting: Setting) -> str:
+    """What a setting means, in a sentence or two for users."""
+    return _lead(type(setting))
+
+
+def _lead(setting: type[Setting]) -> str:
+    return (setting.__doc__ or "").partition("\n\n")[0].strip()
+
+
 def subject(setting: Setting) -> tuple[str, ...]:
     """What a setting is about: its word, and where there may be many the part of the network."""
     about = (form.kind in ("name", "label") and getattr(setting, key) for key, form in forms(type(setting)).items())
@@ -215,7 +234,7 @@ def describe(setting: type[Setting]) -> tuple[str, str, str]:
     ways = [head, *setting.also]
     base = next(cls for cls in reversed(setting.__mro__) if getattr(cls, "word", ""))
     known = forms(base) if base is not setting else {}
-    options, meanings = [], [(setting.__doc__ or "").partition("\n\n")[0].strip()]
+    options, meanings = [], [_lead(setting)]
     for key, entry in entries(setting).items():
         name, form = written_key(key), entry.metadata["form"]
         limits = bounds(form)

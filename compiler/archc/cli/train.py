@@ -23,8 +23,8 @@ from archc.cli.commands import (
 )
 from archc.cli.terminal import Progress
 from archc.ir import OpError
-from archc.read_recipe import read_setting
-from archc.setting import Setting
+from archc.read_recipe import read_override
+from archc.setting import Setting, Unsaid
 
 if TYPE_CHECKING:
     from archc.train.arrange import Arranged
@@ -40,7 +40,7 @@ WORDS = {
     "clip": "the longest gradient",
     "seed": "where random numbers begin",
     "resize": "the short side of images before the input is cut out",
-    "augment": "how images are varied: `flip crop=4`, `scale=0.08:1`",
+    "augment": "how images are varied: `flip crop=4`, `scale=0.08:1`; `none`, of any word, undoes the file's",
     "mean": "what is subtracted from pixels of 0 to 1, one number a channel",
     "std": "what they are divided by",
 }
@@ -99,10 +99,10 @@ def parser() -> Parser:
     return made
 
 
-def _setting(word: str) -> Callable[[str], Setting]:
-    def read(text: str) -> Setting:
+def _setting(word: str) -> Callable[[str], Setting | Unsaid]:
+    def read(text: str) -> Setting | Unsaid:
         try:
-            return read_setting(f"{word} {text}")
+            return read_override(word, text)
         except OpError as error:
             raise argparse.ArgumentTypeError(f"{error.message}{f'; {error.help}' if error.help else ''}") from None
 
@@ -212,21 +212,30 @@ class _Teller:
 
         return Watcher(self.begin, self.progress, self.epoch, stopping)
 
+    def say(self, words: str) -> None:
+        """A line on the standard output. A reader that has seen enough ends the telling, and not the training."""
+        try:
+            print(words, flush=True)
+        except BrokenPipeError:
+            self.quiet = True
+
     def begin(self, state: Any, place: Any) -> None:
         if self.quiet:
             return
         from archc.train.logs import heading
 
         for note in self.notes:
-            print(f"note: {note}")
+            self.say(f"note: {note}")
         many = f", {place.num_processes} processes" if place.num_processes > 1 else ""
-        print(f"{len(self.data.train):,} examples to train on, {len(self.data.test):,} to test; {place.device}{many}")
+        self.say(
+            f"{len(self.data.train):,} examples to train on, {len(self.data.test):,} to test; {place.device}{many}"
+        )
         if state.epoch >= self.settings.epochs:
-            print(f"all {self.settings.epochs} epochs are done: `--epochs N` asks for more, `--restart` begins anew")
+            self.say(f"all {self.settings.epochs} epochs are done: `--epochs N` asks for more, `--restart` begins anew")
             return
         if state.epoch or state.step:
-            print(f"going on in epoch {state.epoch + 1}" + (f", step {state.step + 1}" if state.step else ""))
-        print(heading(classifies=self.settings.classifies), flush=True)
+            self.say(f"going on in epoch {state.epoch + 1}" + (f", step {state.step + 1}" if state.step else ""))
+        self.say(heading(classifies=self.settings.classifies))
 
     def progress(self, now: Any) -> None:
         if self.quiet:
@@ -241,4 +250,4 @@ class _Teller:
 
         if not self.quiet:
             self.bar.clear()
-            print(line(epoch, best=state.best == epoch.number), flush=True)
+            self.say(line(epoch, best=state.best == epoch.number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
+from archc import setting
 from archc.cost.analyse import unread_border
 from archc.cost.arithmetic import arithmetic
 from archc.cost.geometry import times
@@ -17,6 +18,7 @@ from archc.diagnostics import printable
 from archc.ir import Graph, Node, Pair, Value, Window, people
 from archc.ops import conv
 from archc.ops.declare import written
+from archc.recipe import Training
 
 KEY = """\
 H, W, C: height, width and channels that arrive; H', W': height and width that leave.
@@ -43,7 +45,14 @@ def explain(graph: Graph, name: str = "") -> str:
     blocks = [_block(node, [makers[value] for value in node.inputs], seen, graph) for node in chosen]
     title = f"{printable(graph.name)}: {ends(graph)}"
     whole = _whole(graph, name, chosen) if name and chosen[0].name != name else []
-    return "\n\n".join([*([] if name else [title]), *whole, *blocks, KEY]) + "\n"
+    recipe = [_recipe(graph.training)] if graph.training and not name else []
+    return "\n\n".join([*([] if name else [title]), *whole, *blocks, *recipe, KEY]) + "\n"
+
+
+def _recipe(training: Training) -> str:
+    """What each line of the recipe means."""
+    lines = (f"  {printable(setting.written(each)):<30}  {setting.about(each)}" for each in training.settings())
+    return "\n".join(["train", *lines])
 
 
 def _block(node: Node, sources: list[str], seen: Mapping[Value, Sight], graph: Graph) -> str:

@@ -13,6 +13,7 @@ from archc.cost.table import columns_of
 from archc.diagnostics import printable
 from archc.initial import Begin, Nonlinearity, bounds, nonlinearities
 from archc.ir import Constant, Graph, Node, Pair, RelativePositions
+from archc.setting import written
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -33,7 +34,8 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
     weight_bytes, receptive_field ([height, width], null where the input is no map), sees_whole_input,
     unread ([rows, columns] at the end of the padded input that no window reaches). scopes: a list with
     name, kind, block, called (`basic(64)`, or ""), input, output, params, macs. heads: a list with name,
-    weight (of its loss), source (the layer that it branches from), output, params, macs, layers.
+    weight (of its loss), source (the layer that it branches from), output, params, macs, layers. recipe: the lines
+    of `train { … }`.
     """
     graph = analysis.graph
     return {
@@ -59,6 +61,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "layers": [_record(layer, analysis) for layer in analysis.layers],
         "scopes": _scopes(analysis),
         "heads": [_head(head, analysis) for head in analysis.heads],
+        "recipe": [written(setting) for setting in graph.training.settings()] if graph.training else [],
     }
 
 

@@ -13,6 +13,7 @@ from archc.cost.table import Column, Row, layout, wrap
 from archc.diagnostics import printable
 from archc.ir import FLOAT_BYTES, Graph, people
 from archc.ops import merge
+from archc.setting import written
 
 WIDTH = 100
 NARROWEST = 16
@@ -200,6 +201,7 @@ def _footer(analysis: Analysis, width: int) -> list[str]:
         ("weight layers", _weight_layers(analysis)),
         ("activations", _activations(analysis)),
         *_implied(analysis),
+        ("recipe", _recipe(analysis)),
     ]
     lines = []
     for label, text in entries:
@@ -248,6 +250,12 @@ def _activations(analysis: Analysis) -> str:
     kept, lean = analysis.activation_bytes, analysis.activation_bytes_in_place
     text = f"{mebibytes(kept)} for one input in float32, every layer's output kept"
     return text if kept == lean else f"{text}; {mebibytes(lean)} without views and activations in place"
+
+
+def _recipe(analysis: Analysis) -> str:
+    """How the file says that the network is trained."""
+    recipe = analysis.graph.training
+    return printable(", ".join(map(written, recipe.settings()))) if recipe else ""
 
 
 def _implied(analysis: Analysis) -> list[tuple[str, str]]:

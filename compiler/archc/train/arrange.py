@@ -21,10 +21,10 @@ from archc.data.load import load_data
 from archc.data.preparation import Preparation, PreparedExamples, measured, notes_on, prepare
 from archc.diagnostics import Diagnostic, Refusal
 from archc.ir import Graph, OpError, people
-from archc.read_recipe import read_setting
+from archc.read_recipe import read_override
 from archc.recipe import DEFAULTS, Training, words
 from archc.recipe_settings import Augment, BinaryCrossEntropy
-from archc.setting import Setting
+from archc.setting import NONE, Setting, Unsaid
 from archc.train.settings import Settings, decide, overridden
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Wish:
 
     data: str | Data = "digits"
     """`digits`, a folder, or examples that somebody brings (`archc.data.mapped.from_mapped`)."""
-    said: tuple[Setting, ...] = ()
-    """Settings in place of those of the file."""
+    said: tuple[Setting | Unsaid, ...] = ()
+    """Settings in place of those of the file, or nothing in their place."""
     lr: float | None = None
     """The learning rate, with the optimizer as it is."""
     init: str = ""
@@ -86,18 +86,19 @@ def read_wish(data: str | Data, said: Mapping[str, Any]) -> Wish:
     return Wish(data, read_words(spoken), **options)
 
 
-def read_words(said: Mapping[str, object]) -> tuple[Setting, ...]:
+def read_words(said: Mapping[str, object]) -> tuple[Setting | Unsaid, ...]:
     """Settings as keyword arguments say them: `batch=64`, `optimizer="sgd lr=0.1"`, `mean=(0.5, 0.5, 0.5)`.
 
+    None takes back what the file says, as `"none"` does.
     Raises Refusal A0654 for a word that is none, and with the code of the fault for a value that cannot be.
     """
     found = []
     for word, value in said.items():
         if word not in WORDS:
             raise _problem(f"there is no setting `{word}`", f"there are {', '.join(WORDS)}")
-        text = " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        text = " ".join(map(str, value)) if isinstance(value, tuple | list) else NONE if value is None else str(value)
         try:
-            found.append(read_setting(f"{word} {text}"))
+            found.append(read_override(word, text))
         except OpError as error:
             raise Refusal([Diagnostic(error.code, error.message, help=error.help)], status=2) from None
     return tuple(found)

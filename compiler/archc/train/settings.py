@@ -11,7 +11,7 @@ from archc.ir import Graph, people
 from archc.ops import pointwise
 from archc.recipe import Training
 from archc.recipe_settings import CrossEntropy, Loss, Optimizer, Penalty, Schedule, Target
-from archc.setting import Setting, written
+from archc.setting import Setting, Unsaid, written
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -63,7 +63,7 @@ class Settings:
         }
 
 
-def overridden(recipe: Training | None, said: tuple[Setting, ...]) -> Training:
+def overridden(recipe: Training | None, said: tuple[Setting | Unsaid, ...]) -> Training:
     """A recipe in which what the command says stands in place of what the file says."""
     training = recipe or Training()
     for setting in said:

@@ -26,6 +26,7 @@ class AutoencoderDeconv(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        nn.init.kaiming_uniform_(self.latent.weight, nonlinearity="linear")
         nn.init.kaiming_uniform_(self.conv4.weight, nonlinearity="linear")
         # The fan-in of a transposed convolution is channels × kernel / stride².
         for name, fan_in in (("deconv1", 64), ("deconv2", 24)):
@@ -40,7 +41,7 @@ class AutoencoderDeconv(nn.Module):
         x = F.relu(self.conv2(x))  # 16×14×14
         x = F.max_pool2d(x, 2)  # 16×7×7
         x = torch.flatten(x, 1)  # 784
-        x = F.relu(self.latent(x))  # 64
+        x = self.latent(x)  # 64
         x = F.relu(self.fc2(x))  # 784
         x = torch.unflatten(x, 1, (16, 7, 7))  # 16×7×7
         x = F.relu(self.deconv1(x))  # 16×14×14

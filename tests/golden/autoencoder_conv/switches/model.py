@@ -25,6 +25,7 @@ class AutoencoderSwitches(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        nn.init.kaiming_uniform_(self.latent.weight, nonlinearity="linear")
         nn.init.kaiming_uniform_(self.conv4.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ class AutoencoderSwitches(nn.Module):
         x = F.relu(x)
         x, switches2 = F.max_pool2d(x, 2, return_indices=True)  # 16×7×7
         x = torch.flatten(x, 1)  # 784
-        x = F.relu(self.latent(x))  # 64
+        x = self.latent(x)  # 64
         x = F.relu(self.fc2(x))  # 784
         x = torch.unflatten(x, 1, (16, 7, 7))  # 16×7×7
         x = F.max_unpool2d(x, switches2, (2, 2), output_size=(14, 14))  # 16×14×14
