@@ -16,8 +16,8 @@ from torch.nn import functional
 from archc.compile import compile_source
 from archc.emit.pycode import Py, flat
 from archc.emit.pytorch import emit
+from archc.emit.pytorch_applied import applied, switched_pool, switched_unpool
 from archc.emit.pytorch_bare import joined
-from archc.emit.pytorch_layers import applied, switched_pool, switched_unpool
 from archc.emit.pytorch_tree import own_tensor
 from archc.files import read_source
 from archc.ir import Graph, Node, Value

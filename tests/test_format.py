@@ -8,10 +8,11 @@ import pytest
 
 from archc.compile import compile_source
 from archc.diagnostics import Refusal
-from archc.format import format_file, write_out
+from archc.format import format_file
 from archc.ir import Graph
 from archc.parse import parse
 from archc.source import Source
+from archc.write_out import write_out
 from conftest import ROOT
 
 SPECS = sorted(path for path in (ROOT / "specs").rglob("*.arch") if path.parent.name != "blocks")

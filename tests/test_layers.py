@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archc.cost.receptive import sights
 from archc.emit.pycode import Py, flat
-from archc.emit.pytorch_layers import applied, member
+from archc.emit.pytorch_applied import applied
+from archc.emit.pytorch_layers import member
 from archc.emit.pytorch_snippets import SNIPPETS
 from archc.ir import Op, Shape, chain
 from archc.ops import OPS

@@ -21,12 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from archc.compile import Compiled, compile_source
 from archc.cost.analyse import analyse
 from archc.diagnostics import Refusal
-from archc.format import format_file, write_out
+from archc.format import format_file
 from archc.ir import Graph, Node, Shape, Value
 from archc.network import loads
 from archc.ops.declare import Reference
 from archc.parse import parse
 from archc.source import Source
+from archc.write_out import write_out
 from structure_layers import channels
 from structure_meaning import Made, Meaning, flat, meaning
 from structure_text import Structure

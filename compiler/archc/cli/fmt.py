@@ -54,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
 def formatted(source: Source, *, explicit: bool = False) -> str:
     """The text of a source in the one layout; raises Refusal where it is no right file."""
     from archc.compile import compile_source
-    from archc.format import format_file, write_out
+    from archc.format import format_file
     from archc.parse import parse
+    from archc.write_out import write_out
 
     if not source.text.strip():
         return ""

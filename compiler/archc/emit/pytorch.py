@@ -17,12 +17,12 @@ from collections.abc import Container, Mapping, Sequence
 from archc.emit import pytorch_names
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, literal, plain_name, prose, quoted
 from archc.emit.pytorch_align import align
+from archc.emit.pytorch_applied import applied
 from archc.emit.pytorch_classes import Classes, accesses
 from archc.emit.pytorch_forward import write_statements
 from archc.emit.pytorch_frame import Frame
 from archc.emit.pytorch_groups import channels_first
 from archc.emit.pytorch_init import modules, write_attributes
-from archc.emit.pytorch_layers import applied
 from archc.emit.pytorch_lifetimes import Room, loads
 from archc.emit.pytorch_moves import Move, moves
 from archc.emit.pytorch_names import variable_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 
 from archc.emit.pycode import Code, Py, call, flat
-from archc.emit.pytorch_layers import factor, summand
+from archc.emit.pytorch_applied import factor, summand
 from archc.ir import Constant, Op, Shape, Uniform, Weight
 from archc.ops import layout, sequence
 

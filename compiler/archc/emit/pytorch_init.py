@@ -8,11 +8,12 @@ from itertools import groupby
 
 from archc.emit.pycode import Brackets, Code, Item, Py, Writer, call, fits, flat, plain_name, quoted
 from archc.emit.pytorch_align import Slot, Unlike, align, place
+from archc.emit.pytorch_applied import applied
 from archc.emit.pytorch_bare import parameter
 from archc.emit.pytorch_conditions import condition
 from archc.emit.pytorch_frame import Frame
 from archc.emit.pytorch_groups import Part, items, lacking, loop, module, numbered, parts, sequence
-from archc.emit.pytorch_layers import applied, layer
+from archc.emit.pytorch_layers import layer
 from archc.emit.pytorch_names import unused
 from archc.emit.pytorch_stacks import Stacks
 from archc.emit.pytorch_symbols import Name, Symbol, Vector, apply, show

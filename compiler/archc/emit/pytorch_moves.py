@@ -8,10 +8,10 @@ from math import prod
 
 from archc.emit.pycode import Brackets, Code, Item, Py, call, flat
 from archc.emit.pytorch_align import Slot, Unlike
+from archc.emit.pytorch_applied import applied, factor, operand, summand, switched_pool, switched_unpool
 from archc.emit.pytorch_bare import joined
 from archc.emit.pytorch_frame import Frame, constant
 from archc.emit.pytorch_groups import channels_first
-from archc.emit.pytorch_layers import applied, factor, operand, summand, switched_pool, switched_unpool
 from archc.emit.pytorch_tree import own_tensor
 from archc.emit.pytorch_wiring import INPUT, Step, Wiring
 from archc.ir import Node, Shape

@@ -13,9 +13,10 @@ from math import prod
 
 from archc.emit.pycode import Py, flat
 from archc.emit.pytorch_align import Slot, align
+from archc.emit.pytorch_applied import applied
 from archc.emit.pytorch_classes import Classes
 from archc.emit.pytorch_frame import Class
-from archc.emit.pytorch_layers import Layer, applied, layer
+from archc.emit.pytorch_layers import Layer, layer
 from archc.emit.pytorch_names import class_name
 from archc.emit.pytorch_tree import Group, Inner, Plan, own_tensor, plan
 from archc.ir import Graph, Node, Shape
