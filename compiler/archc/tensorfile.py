@@ -55,6 +55,7 @@ class WeightsError(Refusal):
     fill the file · A0504 other tensors than the network's · A0505 not the file that an ONNX model
     was made for · A0506 more metadata than the header has room for · A0507 no ONNX model · A0509 a
     file of PyTorch that is not opened · A0510 no `state_dict` · A0511 numbers beyond float32
+    A0513 weights beyond half precision
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:

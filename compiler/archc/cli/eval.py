@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from archc.cli.commands import Parser, add_json, whole_number
-from archc.cli.run import numbers, positive, tell_speed
+from archc.cli.run import add_place, numbers, positive, tell_speed
 from archc.cli.terminal import Progress
 
 LOTS = ("test", "train", "all")
@@ -21,6 +21,7 @@ def parser() -> Parser:
         "eval",
         "  archc eval build/lenet5 --data digits\n"
         "  archc eval build/vgg/D --data imagenet/val --lot all --resize 256:512\n"
+        "  archc eval build/resnet50 --data imagenet/val --lot all --device cuda --precision fp16\n"
         "  archc eval build/unet --data cells/ --json",
     )
     made.add_argument("build", metavar="BUILD", help="a build folder")
@@ -44,7 +45,7 @@ def parser() -> Parser:
         help="pixels are divided by it; all three as the build's `preprocessing.json` says unless given",
     )
     made.add_argument("--batch", type=positive, default=32, metavar="N", help="images at once (32)")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
+    add_place(made)
     made.add_argument("--result", metavar="NAME", default="", help="which result of a network that has several")
     made.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     add_json(made)
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     progress = Progress()
     try:
         progress.step(f"loading {Path(options.build).name}")
-        session = open_session(options.build, options.device).showing(options.result)
+        session = open_session(options.build, options.device, options.precision).showing(options.result)
         found = read_preprocessing(session.model.parent)
         weights = session.model.with_suffix(".safetensors")
         seed = seed_of(weights) if options.seed is None and weights.is_file() else options.seed

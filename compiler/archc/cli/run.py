@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from archc.run.preprocessing import Preprocessing
     from archc.run.session import Session
 
+PRECISIONS = ("fp32", "fp16", "bf16")
+"""Written here so that help and completion need not load the engine; a test holds them against its own."""
+
 
 def parser() -> Parser:
     """The command's options."""
@@ -26,13 +29,14 @@ def parser() -> Parser:
         "  archc run build/vgg_e cat.jpg\n"
         "  archc run build/vgg_e photos/ --top 3 --classes imagenet.txt\n"
         "  archc run build/autoencoder digits/ -o drawn/\n"
+        "  archc run build/vgg_e photos/ --device cuda --precision fp16 --batch 64\n"
         "  find . -name '*.jpg' | archc run build/vgg_e - --json        one line of JSON for each, as they come",
     )
     made.add_argument("build", metavar="BUILD", help="a build folder")
     made.add_argument(
         "images", metavar="IMAGE", nargs="+", help="image files, and folders of them; `-` for names from standard input"
     )
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
+    add_place(made)
     made.add_argument("--result", metavar="NAME", default="", help="which result of a network that has several")
     made.add_argument("--batch", type=positive, metavar="N", help="images at once (8; of names that come in, 1)")
     made.add_argument("--top", type=positive, default=5, help="how many classes to name (5)")
@@ -48,6 +52,17 @@ def parser() -> Parser:
     made.add_argument("-o", "--output", metavar="FOLDER", help="where an autoencoder's pictures go")
     add_json(made)
     return made
+
+
+def add_place(made: Parser) -> None:
+    """Where a built network runs, and in which precision."""
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
+    made.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="what the network computes in (fp32); bf16 needs a GPU, and a CPU gains nothing by fp16",
+    )
 
 
 def positive(text: str) -> int:
@@ -79,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     progress = Progress()
     try:
         progress.step(f"loading {Path(options.build).name}")
-        session = open_session(options.build, options.device).showing(options.result)
+        session = open_session(options.build, options.device, options.precision).showing(options.result)
         found = read_preprocessing(session.model.parent)
         preprocessing = found.having((options.resize,) if options.resize else None, options.mean, options.std)
         if options.images == ["-"]:
@@ -116,7 +131,7 @@ def _stream(
     options: argparse.Namespace, session: Session, classes: list[str] | None, preprocessing: Preprocessing
 ) -> int:
     """Answer for names as they come, each in a line of JSON or a paragraph."""
-    from archc.run.answers import answer_json, block, said
+    from archc.run.answers import answer_json, block, ran, said
     from archc.run.classify import CLASSES, Unread, class_names, classify_stream, draws
 
     begun, answered, failed = 0.0, 0, 0
@@ -142,7 +157,9 @@ def _stream(
         print(line if as_json else words, flush=True)
     if options.format == "text":
         own = classes is None and not draws(session) and class_names(session)
-        for words in said(preprocessing, str(session.model.with_name(CLASSES)) if own else ""):
+        tail = said(preprocessing, str(session.model.with_name(CLASSES)) if own else "")
+        tail += ran(session.device, session.note, session.precision, session.rounding) if answered else []
+        for words in tail:
             print(words, file=sys.stderr)
         tell_speed(answered - 1, time.perf_counter() - begun)
     return 1 if failed else 0

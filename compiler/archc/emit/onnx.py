@@ -233,11 +233,10 @@ def _guard(what: str, shape: Shape) -> None:
 # Reading ------------------------------------------------------------------------------------------
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What a model says of itself: `archc.network`, `archc.weights` and the like.
+def read_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """A model, its weights being left where they are.
 
-    Reads no weights. Raises WeightsError A0507 for what is no ONNX model, FileProblem for a file
-    that cannot be read.
+    Raises WeightsError A0507 for what is no ONNX model, FileProblem for a file that cannot be read.
     """
     name = os.fspath(path)
     refuse_devices(name)
@@ -252,7 +251,12 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         raise WeightsError("A0507", f"`{name}` is no ONNX model of archc", "build it with `archc build`") from None
     if not model.graph.node or not model.opset_import:
         raise WeightsError("A0507", f"`{name}` holds no network", "build it with `archc build`")
-    return {entry.key: entry.value for entry in model.metadata_props}
+    return model
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a model says of itself: `archc.network`, `archc.weights` and the like; raises as `read_model`."""
+    return {entry.key: entry.value for entry in read_model(path).metadata_props}
 
 
 def verify_weights(path: str | os.PathLike[str]) -> Path:

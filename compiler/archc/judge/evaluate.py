@@ -14,6 +14,7 @@ from archc.data.examples import Data, Example, Examples
 from archc.data.preparation import Preparation, notes_on, prepare
 from archc.data.problems import DataProblem, named
 from archc.judge.scores import Classes, Distance, Masks, Tally
+from archc.run.answers import ran
 from archc.run.classify import CLASSES, named_outputs, outputs_of
 from archc.run.preprocessing import Preprocessing
 from archc.run.session import Session
@@ -40,6 +41,9 @@ class Verdict:
     preprocessing: Preprocessing
     tally: Tally
     notes: tuple[str, ...] = ()
+    precision: str = "fp32"
+    rounding: str = ""
+    """What half precision took from the weights; empty for nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """The verdict for programs."""
@@ -47,6 +51,8 @@ class Verdict:
             "model": str(self.model),
             "device": self.device,
             "note": self.note,
+            "precision": self.precision,
+            "rounding": self.rounding,
             "data": self.source,
             "lot": self.lot,
             "examples": self.examples,
@@ -66,7 +72,7 @@ class Verdict:
                 *(f"  {name:<{wide}}  {number}" for name, number in rows),
                 f"images: {self.preprocessing}",
                 *(f"note: {note}" for note in self.notes),
-                f"ran on {self.device.upper()}" + (f" (CUDA: {self.note})" if self.note else ""),
+                *ran(self.device, self.note, self.precision, self.rounding),
             ]
         )
 
@@ -121,6 +127,8 @@ def evaluate(
         preprocessing,
         tally,
         (*(data.notes if lot != "all" else ()), *notes, *notes_on(preparation, examples)),
+        session.precision,
+        session.rounding,
     )
 
 

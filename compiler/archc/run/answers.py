@@ -58,6 +58,9 @@ class Results:
     """How the images came in."""
     classes: str = ""
     """Where the names of classes are from; empty where nobody says them."""
+    precision: str = "fp32"
+    rounding: str = ""
+    """What half precision took from the weights; empty for nothing."""
 
     @property
     def ok(self) -> bool:
@@ -69,6 +72,8 @@ class Results:
             "model": str(self.model),
             "device": self.device,
             "note": self.note,
+            "precision": self.precision,
+            "rounding": self.rounding,
             "preprocessing": self.preprocessing.to_json(),
             "classes": self.classes or None,
             "answers": [answer_json(answer) for answer in self.answers],
@@ -85,7 +90,7 @@ class Results:
             more = ", …" if len(self.skipped) > _NAMED else ""
             tail.append(f"skipped, no images: {len(self.skipped)} ({names}{more})")
         tail += said(self.preprocessing, self.classes)
-        tail.append(f"ran on {self.device.upper()}" + (f" (CUDA: {self.note})" if self.note else ""))
+        tail += ran(self.device, self.note, self.precision, self.rounding)
         return "\n\n".join([*blocks, "\n".join(tail)])
 
 
@@ -98,6 +103,12 @@ def said(preprocessing: Preprocessing, classes: str) -> list[str]:
     """What was found beside the model and used."""
     found = [f"images: {preprocessing}"] if preprocessing != Preprocessing() else []
     return found + ([f"classes: {classes}"] if classes else [])
+
+
+def ran(device: str, note: str, precision: str, rounding: str) -> list[str]:
+    """Where it ran, in which precision, and what that took from the weights."""
+    place = f"ran on {device.upper()} in {precision}" + (f" (CUDA: {note})" if note else "")
+    return [*([f"{precision}: {rounding}"] if rounding else []), place]
 
 
 def block(answer: Answer) -> str:

@@ -91,6 +91,8 @@ def classify(
         tuple(pictures.failed),
         way.preprocessing,
         way.classes,
+        session.precision,
+        session.rounding,
     )
 
 
@@ -236,7 +238,9 @@ def outputs_of(session: Session, images: Sequence[NDArray[np.float32]]) -> NDArr
         batch[index] = image.reshape(session.input)
     results = session.run(batch)[: len(images)]
     if not np.isfinite(results).all():
-        raise MachineProblem("A0717", "the network gives numbers that are not finite", "check its weights")
+        narrow = "half precision may be too narrow for it: run it with `--precision fp32`"
+        help = narrow if session.precision != "fp32" else "check its weights"
+        raise MachineProblem("A0717", "the network gives numbers that are not finite", help)
     return results
 
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.emit.onnx import verify_weights
+from archc.emit.onnx_half import NAMES, Halved, halve
 from archc.files import FileProblem
 from archc.ir import Shape
+from archc.run.binding import Binding
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
-_NAMES = {provider: device for device, provider in _PROVIDERS.items()}
+_PLACES = {provider: device for device, provider in _PROVIDERS.items()}
 _FATAL = 4
 """ONNX Runtime's severity above which it speaks: what matters is raised, and said by us."""
 
@@ -49,6 +53,7 @@ class MachineProblem(Refusal):
     A0714 ONNX Runtime failed · A0715 PyTorch is missing · A0716 Pillow is missing
     A0717 numbers that are not finite came out · A0718 several results, and one is wanted
     A0725 PyTorch and ONNX Runtime give different answers, so that their speeds are not those of one network
+    A0726 the network cannot run in the precision that was asked for
     """
 
     def __init__(self, code: str, message: str, help: str = "") -> None:
@@ -72,6 +77,10 @@ class Session:
     inference: Any
     result: int = 0
     """Which of the results `output` and `run` speak of."""
+    precision: Precision = "fp32"
+    """What it computes in; inputs and results are float32 always."""
+    rounding: str = ""
+    """What half precision took from the weights; empty for nothing."""
 
     @property
     def output(self) -> Shape:
@@ -90,20 +99,27 @@ class Session:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The result for N×C×H×W (or N×C) examples. Raises MachineProblem where ONNX Runtime fails."""
-        return self.run_all(batch)[self.result]
+        return self._run((self.result,), batch)[0]
 
     def run_all(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Every result, in order; as `run`."""
+        return self._run(range(len(self.outputs)), batch)
+
+    def _run(self, results: Sequence[int], batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
-            results = self.inference.run(None, {self.inference.get_inputs()[0].name: batch})
+            return self._binding.run(results, batch)
         except _failures() as error:
             raise MachineProblem("A0714", f"ONNX Runtime failed: {_first_line(error)}", "try a smaller batch") from None
-        return results  # type: ignore[no-any-return]
+
+    @cached_property
+    def _binding(self) -> Binding:
+        return Binding(self.inference, self.device)
 
 
 def open_session(
     folder: str | os.PathLike[str],
     device: Device = "auto",
+    precision: Precision = "fp32",
     *,
     replaced: Mapping[str, NDArray[np.float32]] | None = None,
     tuning: Tuning | None = None,
@@ -112,29 +128,45 @@ def open_session(
 
     The weights file must be the one that the model was built for: its header is compared first.
     `cuda` runs every node there or raises MachineProblem; `auto` uses CUDA if a first run succeeds
-    and the CPU otherwise, and says why in `note`. Weights may be `replaced` in memory, by name.
-    Raises FileProblem, WeightsError, MachineProblem.
+    and the CPU otherwise, and says why in `note`. In a half precision the model and its weights are
+    converted first (`archc.emit.onnx_half`); on a CPU ONNX Runtime computes `fp16` in float32 and rounds,
+    and has no `bf16`. Weights may be `replaced` in memory, by name. Raises FileProblem, WeightsError, MachineProblem.
     """
-    if device not in get_args(Device):
-        raise ValueError(f"device is one of {', '.join(get_args(Device))}, not {device!r}")
+    for name, given, known in (("device", device, Device), ("precision", precision, Precision)):
+        if given not in get_args(known):
+            raise ValueError(f"{name} is one of {', '.join(get_args(known))}, not {given!r}")
     model = find_model(folder)
     _need_memory(model, verify_weights(model).stat().st_size)
     ort, how = import_onnxruntime(), tuning or Tuning()
+    if device == "cpu" and precision == "bf16":
+        raise _no_bfloat16("the CPU was asked for")
+    reason = "" if device == "cpu" else _no_cuda(ort)
+    if precision == "bf16" and (reason := reason or _missing_device(ort)):
+        raise _no_bfloat16(reason)
+    half = None if precision == "fp32" else halve(model, precision, replaced)
+    source = _Source(ort, model, precision, half, replaced)
     if device == "cpu":
-        return _load(ort, model, "cpu", replaced, how)
-    reason = _no_cuda(ort)
+        return _load(source, "cpu", how)
     if not reason:
         try:
-            session = _load(ort, model, "cuda", replaced, how)
+            session = _load(source, "cuda", how)
             session.run(_zeros((session.batch or 1, *session.input)))
         except MachineProblem as problem:
             reason = _missing_device(ort) or problem.diagnostics[0].message
         else:
             return session
+    if precision == "bf16":
+        message = f"the network cannot run in {NAMES[precision]}: {reason}"
+        raise MachineProblem("A0726", message, "run it with `--precision fp16`")
     if device == "cuda":
         help = "run on the CPU with `--device cpu`; for CUDA see onnxruntime.ai, “CUDA Execution Provider”"
         raise MachineProblem("A0712", f"the network cannot run on CUDA: {reason}", help)
-    return _load(ort, model, "cpu", replaced, how, reason)
+    return _load(source, "cpu", how, reason)
+
+
+def _no_bfloat16(why: str) -> MachineProblem:
+    message = f"ONNX Runtime computes in bfloat16 on CUDA only: {why}"
+    return MachineProblem("A0726", message, "run it with `--precision fp16` or `fp32`")
 
 
 def find_model(folder: str | os.PathLike[str]) -> Path:
@@ -162,40 +194,57 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
     raise FileProblem("A0601", message, "name one of them instead of the folder")
 
 
-def _load(
-    ort: Any,
-    model: Path,
-    device: str,
-    replaced: Mapping[str, NDArray[np.float32]] | None,
-    tuning: Tuning,
-    note: str = "",
-) -> Session:
+@dataclass(frozen=True)
+class _Source:
+    """What is loaded: the file, or what became of it in half precision."""
+
+    runtime: Any
+    model: Path
+    precision: Precision
+    half: Halved | None
+    replaced: Mapping[str, NDArray[np.float32]] | None
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """Those that are not read from the weights file."""
+        make = self.runtime.OrtValue
+        if self.half is None:
+            return {name: make.ortvalue_from_numpy(numbers) for name, numbers in (self.replaced or {}).items()}
+        # As bits, since NumPy has no type of its own for all of them.
+        bits = {name: numbers.view("u2") for name, numbers in self.half.weights.items()}
+        kind = self.half.type
+        return {name: make.ortvalue_from_numpy_with_onnx_type(each, kind) for name, each in bits.items()}
+
+
+def _load(source: _Source, device: str, tuning: Tuning, note: str = "") -> Session:
     """A session whose every node is on one device; raises MachineProblem where that cannot be."""
+    ort, model, half = source.runtime, source.model, source.half
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.intra_op_num_threads = tuning.threads
     if tuning.quiet:
         options.add_session_config_entry("session.force_spinning_stop", "1")
-    if replaced:
-        values = [ort.OrtValue.ortvalue_from_numpy(numbers) for numbers in replaced.values()]
-        options.add_external_initializers(list(replaced), values)
+    if weights := source.weights:
+        options.add_external_initializers(list(weights), list(weights.values()))
     provider: Any = _PROVIDERS[device]
     if device == "cuda":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         provider = provider, {"cudnn_conv_algo_search": tuning.algorithms, "use_tf32": str(int(tuning.tf32))}
     try:
-        inference = ort.InferenceSession(model, options, providers=[provider])
+        inference = ort.InferenceSession(half.model if half else model, options, providers=[provider])
     except _failures() as error:
         raise MachineProblem("A0714", f"ONNX Runtime does not load `{model}`: {_first_line(error)}") from None
     used = {group.ep_name for group in inference.get_provider_graph_assignment_info()}
     if inference.get_providers()[0] != _PROVIDERS[device] or used - {_PROVIDERS[device]}:
-        places = ", ".join(sorted(_NAMES.get(name, name) for name in used))
+        places = ", ".join(sorted(_PLACES.get(name, name) for name in used))
         raise MachineProblem("A0712", f"ONNX Runtime put nodes on {places} instead of {device}")
-    source = inference.get_inputs()[0]
+    taken = inference.get_inputs()[0]
     outputs = tuple((result.name, tuple(result.shape[1:])) for result in inference.get_outputs())
-    batch = source.shape[0] if isinstance(source.shape[0], int) else None
-    return Session(model, device, note, tuple(source.shape[1:]), outputs, batch, inference)
+    batch = taken.shape[0] if isinstance(taken.shape[0], int) else None
+    rounding = half.rounding if half else ""
+    shape = tuple(taken.shape[1:])
+    return Session(model, device, note, shape, outputs, batch, inference, precision=source.precision, rounding=rounding)
 
 
 def _no_cuda(ort: Any) -> str:
