@@ -1,9 +1,10 @@
 """Inference: the ONNX model that archc writes in ONNX Runtime, against what else runs the same network.
 
 That is the module that archc writes, in PyTorch: eager, eager with channels last, and after `torch.compile`; and the
-model that PyTorch's own exporter makes of it, in ONNX Runtime too. All in float32 (on a GPU without TF32), with the
-same weights, batch and number of threads, soft-max included, once their answers are the same. They are timed by
-turns, in rounds. `ratio` is how many times as fast the ONNX model is as the fastest of the others.
+model that PyTorch's own exporter makes of it, in ONNX Runtime too. All in float32 (on a GPU without TF32) or all in
+half precision, and then PyTorch's autocast as well; with the same weights, batch and number of threads, soft-max
+included, once their answers are the same. They are timed by turns, in rounds. `ratio` is how many times as fast the
+ONNX model is as the fastest of the others.
 
 On a CPU the networks are smaller. `torch.compile` needs a C++ compiler there, and the exporter the package
 `onnxscript`: what cannot be made is not measured, and the result says why.
@@ -35,9 +36,11 @@ from archc.run.contestants import (
     open_both,
     random_batch,
     telling_scale,
+    tolerance,
+    torch_type,
     why_it_fails,
 )
-from archc.run.session import Session
+from archc.run.session import Precision, Session
 from archc.run.timing import ratios, spread, take_turns
 from machine import describe, parser, run, verdict, waiting, write
 from subjects import SMALL, WHOLE, Subject, read
@@ -65,13 +68,18 @@ def subjects(place: str) -> dict[str, Subject]:
 
 def ways(network: nn.Module, session: Session, batch: int, folder: Path) -> Iterator[tuple[Contestant, str]]:
     """Everything that runs the network, and why it does not run here."""
-    place = session.device
+    place, precision = session.device, session.precision
     inputs = random_batch(batch, session.input)
     yield replace(in_onnxruntime(session), name=OWN), ""
-    yield eager(network, place), ""
+    plain = eager(network, place, precision)
+    yield plain, why_it_fails(plain, inputs)
     if len(session.input) == 3:
-        yield channels_last(network, place), ""
-    compiler = compiled(network, place)
+        last = channels_last(network, place, precision)
+        yield last, why_it_fails(last, inputs)
+    if precision != "fp32":
+        casting = autocast(network, place, precision)
+        yield casting, why_it_fails(casting, inputs)
+    compiler = compiled(network, place, precision)
     yield compiler, why_it_fails(compiler, inputs)
     try:
         yield exported(network, session, batch, folder / "exported.onnx"), ""
@@ -80,12 +88,25 @@ def ways(network: nn.Module, session: Session, batch: int, folder: Path) -> Iter
         yield nothing, (str(problem).strip() or type(problem).__name__).splitlines()[0]
 
 
-def channels_last(network: nn.Module, place: str) -> Contestant:
+def autocast(network: nn.Module, place: str, precision: Precision) -> Contestant:
+    """The module in float32, whose products PyTorch computes in half precision by itself."""
+    import copy
+
+    way = eager(copy.deepcopy(network).float(), place)
+
+    def run(x: Tensor) -> Any:
+        with torch.autocast(place, torch_type(precision)):
+            return way.run(x)
+
+    return replace(way, name="autocast", run=run)
+
+
+def channels_last(network: nn.Module, place: str, precision: Precision) -> Contestant:
     """The module with its kernels, and the batch, in the order that images have in files."""
     import copy
 
     layout = torch.channels_last
-    way = eager(copy.deepcopy(network).to(memory_format=layout), place)  # type: ignore[call-overload]
+    way = eager(copy.deepcopy(network).to(memory_format=layout), place, precision)  # type: ignore[call-overload]
     return replace(way, name="channels last", bring=lambda batch: way.bring(batch).to(memory_format=layout))
 
 
@@ -107,7 +128,7 @@ def exported(network: nn.Module, session: Session, batch: int, file: Path) -> Co
     """The model of PyTorch's exporter, for one size of batch, in ONNX Runtime with the same options."""
     import onnxruntime  # type: ignore[import-untyped]
 
-    x = torch.zeros(batch, *session.input, device=session.device)
+    x = torch.zeros(batch, *session.input, device=session.device, dtype=torch_type(session.precision))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, of what it calls itself
         torch.onnx.export(Whole(network).eval(), (x,), file, dynamo=True, verbose=False)
@@ -121,28 +142,31 @@ def exported(network: nn.Module, session: Session, batch: int, file: Path) -> Co
 # What is measured. --------------------------------------------------------------------------------
 
 
-def compared(name: str, subject: Subject, place: str, seconds: float) -> Iterator[Record]:
+def compared(name: str, subject: Subject, place: str, precision: Precision, seconds: float) -> Iterator[Record]:
     """One network, with every size of batch."""
     graph = read(subject)
     with tempfile.TemporaryDirectory(prefix="archc-") as folder, float32_throughout():
         Network(graph, "network").build(folder, emit=("pytorch", "onnx", "summary"))
-        session, network = open_both(folder, graph, "cuda" if place == "cuda" else "cpu")
+        session, network = open_both(folder, graph, "cuda" if place == "cuda" else "cpu", precision)
         scale = telling_scale(network, session.input)
-        network.to(place)
+        network.to(place, torch_type(precision))
+        allowed = tolerance(graph, precision)
         for batch in BATCHES[place]:
-            yield {"network": name, "batch": batch} | timed(network, session, batch, scale, seconds, Path(folder))
+            case = {"network": name, "batch": batch}
+            yield case | timed(network, session, batch, scale, allowed, seconds, Path(folder))
             gc.collect()
 
 
-def timed(network: nn.Module, session: Session, batch: int, scale: float, seconds: float, folder: Path) -> Record:
+def timed(
+    network: nn.Module, session: Session, batch: int, scale: float, allowed: float, seconds: float, folder: Path
+) -> Record:
     """One size of batch: compare the answers, and time all that run here."""
     found = list(ways(network, session, batch, folder))
     here = {way.name: way for way, why in found if not why}
     inputs = random_batch(batch, session.input)
-    base = here["eager"]
-    apart = {
-        name: difference(way, base, inputs * inputs.dtype.type(scale)) for name, way in here.items() if way is not base
-    }
+    base = here.get("eager", here[OWN])  # which does not run everything in half precision
+    scaled = inputs * inputs.dtype.type(scale)
+    apart = {name: difference(way, base, scaled, allowed) for name, way in here.items() if way is not base}
     times = take_turns({name: partial(way.run, way.bring(inputs)) for name, way in here.items()}, seconds)
     against = {name: ratios(taken, times[OWN]) for name, taken in times.items() if name != OWN}
     # Judged round by round, as everything is: medians of times drift with the machine.
@@ -185,6 +209,7 @@ def main() -> None:
     """Print each ratio, and what comes of them."""
     asking = parser(__doc__ or "", rounds=0)
     asking.add_argument("--on", choices=("cuda", "cpu"), help="where to run (the GPU if there is one)")
+    asking.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of all ways (fp32)")
     asking.add_argument("--seconds", type=float, default=15.0, help="how long each case is timed (15)")
     asking.add_argument("--threads", type=int, default=1, help="of a CPU (one, which waits for no other)")
     asking.add_argument("--only", action="append", default=[], help="networks whose names contain this")
@@ -204,11 +229,12 @@ def main() -> None:
     for name, subject in subjects(place).items():
         if chosen.only and not any(part.lower() in name.lower() for part in chosen.only):
             continue
-        for row in compared(name, subject, place, chosen.seconds):
+        for row in compared(name, subject, place, chosen.precision, chosen.seconds):
             rows.append(row)
             print(said(row), flush=True)
             load = {"before": begun, "after": waiting()}
-            write(chosen.json, {"kind": place, "precision": "fp32", "goal": GOAL, "waiting": load, "cases": rows}, here)
+            found = {"kind": place, "precision": chosen.precision, "goal": GOAL, "waiting": load, "cases": rows}
+            write(chosen.json, found, here)
     for line in conclusions(rows):
         print(line)
     print(f"processes that wanted to run: {begun} before, {waiting()} after")

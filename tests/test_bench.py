@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,49 @@ def test_why_a_way_fails_is_one_line() -> None:
     layer = torch.nn.Linear(3, 2)
     assert why_it_fails(eager(layer, "cpu"), random_batch(1, (3,))) == ""
     assert "mat1 and mat2" in why_it_fails(eager(layer, "cpu"), random_batch(1, (4,)))
+
+
+# Half precision.
+
+
+HALF = replace(HERE, rates={"fp32": 1e9, "fp16": 2e9})
+
+
+def test_half_precision_is_timed_on_both_sides(folder: Path) -> None:
+    result = timed(folder, (2,), roofline=HALF, precision="fp16")
+    (each,) = result.batches
+    assert set(each.times) == {"onnxruntime", "eager"}
+    # Of six roundings or so; float32 would be a thousand times nearer.
+    assert 1e-6 < each.apart["onnxruntime"] <= each.allowed == 4 * sqrt(len(small().nodes)) / 2048
+    assert "inference in float16" in result.render()
+    assert result.to_json()["precision"] == "fp16"
+    # The slide rule does arithmetic twice as fast, and moves half the bytes.
+    assert each.lower < timed(folder, (2,), roofline=HALF).batches[0].lower
+
+
+def test_the_module_that_is_timed_is_in_half_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda call, dynamic: lambda x: seen.append(x.dtype) or call(x))
+    (each,) = timed(folder, (2,), roofline=HALF, precision="fp16", compiling=True).batches
+    assert set(seen) == {torch.float16}
+    assert each.apart["compiled"] == 0
+
+
+def test_a_network_that_differs_is_told_in_half_precision_too(folder: Path, tmp_path: Path) -> None:
+    other = edited(folder, tmp_path, "F.softmax(self(x), dim=1)", "F.softmax(1.5 * self(x), dim=1)")
+    assert code(timed, other, roofline=HALF, precision="fp16") == "A0725"
+
+
+def test_precisions_that_are_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert code(timed, folder, precision="fp16") == "A0808"
+    assert code(timed, folder, precision="bf16", device="cpu") == "A0726"
+
+    def fails(self: object, x: object) -> None:
+        raise NotImplementedError("not implemented for 'Half'")
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", fails)
+    monkeypatch.setattr(engine, "telling_scale", lambda network, shape: 1.0)
+    assert code(timed, folder, roofline=HALF, precision="fp16") == "A0726"
 
 
 # What is refused.

@@ -18,7 +18,6 @@ from archc.plan.recipe import PRECISIONS, Recipe
 from archc.plan.render import seconds as words
 from archc.run.check_source import import_torch
 from archc.run.contestants import (
-    TOLERANCE,
     Contestant,
     compiled,
     difference,
@@ -28,15 +27,19 @@ from archc.run.contestants import (
     open_both,
     random_batch,
     telling_scale,
+    tolerance,
+    torch_type,
     why_it_fails,
 )
 from archc.run.measure import measure, processor
 from archc.run.session import Device as Asked
-from archc.run.session import MachineProblem, import_onnxruntime
+from archc.run.session import MachineProblem, Precision, import_onnxruntime
 from archc.run.timing import Clock, Spread, ratios, spread, take_turns
 
 BASE = "eager"
 """What the others are compared with."""
+
+NUMBERS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 NAMES = {"onnxruntime": "ONNX Runtime", "eager": "PyTorch, eager", "compiled": "PyTorch, compiled"}
 
@@ -50,6 +53,8 @@ class Timed:
     """Seconds of a run, by the names of the ways to run it, once for each round."""
     apart: Mapping[str, float]
     """How far their answers are from those of `eager`, relative to their norm."""
+    allowed: float
+    """How far they may be."""
     missing: Mapping[str, str]
     """Ways that do not work here, and why."""
     lower: float
@@ -84,6 +89,7 @@ class Timed:
             "of_roofline": {name: self.distance(name) for name in self.times},
             "roofline": {"lower": self.lower, "expected": self.expected},
             "difference": dict(self.apart),
+            "allowed": self.allowed,
             "not_measured": dict(self.missing),
             "rounds": self.rounds,
         }
@@ -100,6 +106,7 @@ class Result:
     """Why it is not CUDA though that was tried; empty otherwise."""
     roofline: Device
     batches: tuple[Timed, ...]
+    precision: Precision = "fp32"
 
     def to_json(self) -> dict[str, Any]:
         """The result for programs."""
@@ -108,7 +115,7 @@ class Result:
             "network": self.network,
             "machine": dict(self.machine),
             "note": self.note,
-            "precision": "fp32",
+            "precision": self.precision,
             "base": BASE,
             "roofline_device": {"key": device.key, "name": device.name, "source": device.source},
             "batches": [timed.to_json() for timed in self.batches],
@@ -120,7 +127,7 @@ class Result:
         threads = f", {here['threads']} threads" if here["device"] == "cpu" else ""
         versions = f"PyTorch {here['torch']}, ONNX Runtime {here['onnxruntime']}"
         title = printable(f"{self.network} on {here['name']}{threads}; {versions}")
-        lines = [*wrap(title, width), "inference in float32"]
+        lines = [*wrap(title, width), f"inference in {NUMBERS[self.precision]}"]
         lines += [f"not on CUDA: {printable(self.note)}"] if self.note else []
         for timed in self.batches:
             lines += ["", *_lines(timed)]
@@ -152,7 +159,7 @@ def _lines(timed: Timed) -> Iterator[str]:
     for name, why in timed.missing.items():
         yield f"  {NAMES[name]}: not measured, {printable(why)}"
     yield f"  the roofline allows {words(timed.lower)}; the plan expects {words(timed.expected)} of PyTorch, eager"
-    yield f"  answers differ by {max(timed.apart.values()):.1g} of their norm at most ({TOLERANCE:g} is allowed)"
+    yield f"  answers differ by {max(timed.apart.values()):.1g} of their norm at most ({timed.allowed:.2g} is allowed)"
 
 
 def bench(
@@ -161,6 +168,7 @@ def bench(
     batches: Sequence[int],
     *,
     device: Asked = "auto",
+    precision: Precision = "fp32",
     roofline: Device | None = None,
     seconds: float = 5.0,
     compiling: bool = True,
@@ -171,45 +179,64 @@ def bench(
 
     The answers of all ways are compared first, on the batch that is timed. Without a `roofline` this machine is
     measured, which takes some seconds more. Raises Refusal A0804 for a batch that cannot be, A0713 for one that
-    does not fit, A0809 for a roofline of another kind of device, A0725 where answers differ, and what `open_both`
-    and `measure` raise.
+    does not fit, A0809 for a roofline of another kind of device, A0726 and A0808 for a precision that there is not,
+    A0725 where answers differ, and what `open_both` and `measure` raise.
     """
     for batch in batches:
         refuse_batch(batch)
     tell = on_step or (lambda step: None)
-    session, network = open_both(folder, graph, device)
+    session, network = open_both(folder, graph, device, precision)
     place = session.device
     machine = _machine(place)
     if roofline is not None and roofline.kind != place:
         raise _foreign(roofline, place)
     against = roofline or measure(tell, "cuda" if place == "cuda" else "cpu")
-    recipe = Recipe(training=False, device=against.kind, precision=PRECISIONS["fp32"])
+    if precision not in against.rates:
+        raise _unknown_rate(against, precision)
+    recipe = Recipe(training=False, device=against.kind, precision=PRECISIONS[precision])
     plans = [make_plan(graph, against, batch, recipe) for batch in batches]
     for plan in plans:
         _refuse_too_large(plan)
     scale = telling_scale(network, session.input)
-    network.to(place)
+    network.to(place, torch_type(precision))
+    allowed = tolerance(graph, precision)
     with float32_throughout():
-        ways = [in_onnxruntime(session), eager(network, place)]
+        ways = [in_onnxruntime(session), eager(network, place, precision)]
+        if precision != "fp32":
+            _refuse_failing(ways[1], session.input, precision)
         found = []
         for plan in plans:
             tell(f"batch {plan.batch}")
-            more = [compiled(network, place)] if compiling else []
-            found.append(_timed(plan, [*ways, *more], session.input, scale, seconds, clock))
-    return Result(graph.name, machine, session.note, against, tuple(found))
+            more = [compiled(network, place, precision)] if compiling else []
+            found.append(_timed(plan, [*ways, *more], session.input, scale, allowed, seconds, clock))
+    return Result(graph.name, machine, session.note, against, tuple(found), precision)
 
 
 def _timed(
-    plan: Plan, ways: Sequence[Contestant], shape: tuple[int, ...], scale: float, seconds: float, clock: Clock
+    plan: Plan,
+    ways: Sequence[Contestant],
+    shape: tuple[int, ...],
+    scale: float,
+    allowed: float,
+    seconds: float,
+    clock: Clock,
 ) -> Timed:
     """Compare the answers of all that run here, and time them."""
     inputs = random_batch(plan.batch, shape)
     missing = {way.name: why for way in ways if way.name == "compiled" and (why := why_it_fails(way, inputs))}
     here = [way for way in ways if way.name not in missing]
     (base,) = (way for way in here if way.name == BASE)
-    apart = {way.name: difference(way, base, inputs * inputs.dtype.type(scale)) for way in here if way is not base}
+    scaled = inputs * inputs.dtype.type(scale)
+    apart = {way.name: difference(way, base, scaled, allowed) for way in here if way is not base}
     times = take_turns({way.name: partial(way.run, way.bring(inputs)) for way in here}, seconds, clock)
-    return Timed(plan.batch, times, apart, missing, plan.time.lower, plan.time.expected)
+    return Timed(plan.batch, times, apart, allowed, missing, plan.time.lower, plan.time.expected)
+
+
+def _refuse_failing(way: Contestant, shape: tuple[int, ...], precision: Precision) -> None:
+    """Raises MachineProblem where PyTorch has no half precision for something in the network."""
+    if why := why_it_fails(way, random_batch(1, shape)):
+        message = f"PyTorch cannot run the network in {NUMBERS[precision]} here ({why})"
+        raise MachineProblem("A0726", message, "time it in float32, with `--precision fp32`")
 
 
 def _refuse_too_large(plan: Plan) -> None:
@@ -226,6 +253,11 @@ def _foreign(roofline: Device, place: str) -> Refusal:
     )
     help = "leave `--roofline` out to measure this machine, or choose another `--device`"
     return Refusal([Diagnostic("A0809", message, help=help)], status=2)
+
+
+def _unknown_rate(device: Device, precision: Precision) -> Refusal:
+    message = f"{device.name} does not compute in {precision}, so there is no roofline to hold times against"
+    return Refusal([Diagnostic("A0808", message, help=f"it has {', '.join(device.rates)}")], status=2)
 
 
 NAMED = {"cpu": "a processor", "cuda": "a GPU"}

@@ -8,6 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from archc.cli.commands import Parser, add_json, add_spec, load_one, real_number, whole_number
+from archc.cli.run import add_place
 from archc.cli.terminal import Progress, width
 from archc.diagnostics import Diagnostic, Refusal
 
@@ -22,7 +23,7 @@ def parser() -> Parser:
     made = Parser(
         "bench",
         "  archc bench specs/lenet5.arch\n"
-        "  archc bench specs/resnet.arch --column 50 --batch 1 --batch 64 --device cuda\n"
+        "  archc bench specs/resnet.arch --column 50 --batch 1 --batch 64 --device cuda --precision fp16\n"
         "  OMP_NUM_THREADS=4 archc bench specs/vgg_e.arch --batch 1 --seconds 20 --no-compile --json",
     )
     add_spec(made)
@@ -41,7 +42,7 @@ def parser() -> Parser:
         default=5.0,
         help="how long each batch is timed, and 5 rounds (5)",
     )
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run (auto)")
+    add_place(made)
     made.add_argument(
         "--roofline",
         metavar="NAME",
@@ -82,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
                 folder,
                 batches,
                 device=options.device,
+                precision=options.precision,
                 roofline=roofline,
                 seconds=options.seconds,
                 compiling=options.compile,

@@ -1,4 +1,4 @@
-"""One network as PyTorch and as ONNX Runtime run it on one device, in float32 and with as many threads.
+"""One network as PyTorch and as ONNX Runtime run it on one device, in one precision and with as many threads.
 
 On a GPU the batch lies there already and its results stay there; a call ends when the GPU is done. What is
 run is all of the network: `predict` where the module has it, as the ONNX model ends in soft-max too.
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from archc.emit.onnx import verify_weights
@@ -18,7 +19,7 @@ from archc.ir import Graph
 from archc.run.check_source import import_torch, imported, one_line, tensors_of
 from archc.run.check_values import apart, loaded, useful_scale
 from archc.run.report import Build, expected
-from archc.run.session import Device, MachineProblem, Session, Tuning, open_session
+from archc.run.session import Device, MachineProblem, Precision, Session, Tuning, open_session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """The largest norm of a difference, relative to that of PyTorch's answer, with which two networks are the same."""
+
+ROUNDING = {"fp16": 2.0**-11, "bf16": 2.0**-8}
+"""The largest relative error of a number that is rounded to half precision."""
+
+
+def tolerance(graph: Graph, precision: Precision) -> float:
+    """What the answers may differ by.
+
+    Half precision rounds in every layer. Errors of either sign add up like the square root of their number; four
+    times that is allowed, as weights are rounded too, and both answers have theirs.
+    """
+    return TOLERANCE if precision == "fp32" else 4 * sqrt(len(graph.nodes)) * ROUNDING[precision]
 
 
 @dataclass(frozen=True)
@@ -41,16 +54,22 @@ class Contestant:
     """The results of a run as arrays."""
 
 
-def eager(network: Any, place: str) -> Contestant:
-    """The module as it is."""
-    return _of_torch("eager", _whole(network), place)
+def torch_type(precision: Precision) -> Any:
+    """What PyTorch calls the numbers of a precision."""
+    torch = import_torch()
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
 
 
-def compiled(network: Any, place: str) -> Contestant:
+def eager(network: Any, place: str, precision: Precision = "fp32") -> Contestant:
+    """The module as it is, whose parameters are in this precision."""
+    return _of_torch("eager", _whole(network), place, precision)
+
+
+def compiled(network: Any, place: str, precision: Precision = "fp32") -> Contestant:
     """The module after `torch.compile`, for one size of batch; its first run takes long, or fails."""
     torch = import_torch()
     torch.compiler.reset()
-    return _of_torch("compiled", torch.compile(_whole(network), dynamic=False), place)
+    return _of_torch("compiled", torch.compile(_whole(network), dynamic=False), place, precision)
 
 
 def _whole(network: Any) -> Callable[[Any], Any]:
@@ -60,8 +79,8 @@ def _whole(network: Any) -> Callable[[Any], Any]:
     return import_torch().inference_mode()(network.__call__)  # type: ignore[no-any-return]
 
 
-def _of_torch(name: str, call: Callable[[Any], Any], place: str) -> Contestant:
-    torch = import_torch()
+def _of_torch(name: str, call: Callable[[Any], Any], place: str, precision: Precision) -> Contestant:
+    torch, dtype = import_torch(), torch_type(precision)
 
     def run(x: Any) -> Any:
         answer = call(x)
@@ -71,19 +90,20 @@ def _of_torch(name: str, call: Callable[[Any], Any], place: str) -> Contestant:
 
     return Contestant(
         name,
-        lambda batch: torch.from_numpy(batch).to(place),
+        lambda batch: torch.from_numpy(batch).to(place, dtype),
         run,
-        lambda found: [tensor.cpu().numpy() for tensor in tensors_of(found)],
+        lambda found: [tensor.cpu().float().numpy() for tensor in tensors_of(found)],
     )
 
 
 def in_onnxruntime(session: Session) -> Contestant:
-    """The ONNX model."""
-    inference, source = session.inference, session.inference.get_inputs()[0].name
+    """The ONNX model; one that another made may take float16."""
+    inference, taken = session.inference, session.inference.get_inputs()[0]
+    source, kind = taken.name, "f2" if taken.type == "tensor(float16)" else "f4"
     if session.device == "cpu":
         return Contestant(
             "onnxruntime",
-            lambda batch: {source: batch},
+            lambda batch: {source: batch.astype(kind)},
             lambda fed: inference.run(None, fed),
             lambda found: list(found),
         )
@@ -91,7 +111,7 @@ def in_onnxruntime(session: Session) -> Contestant:
 
     def bring(batch: NDArray[np.float32]) -> Any:
         binding = inference.io_binding()
-        binding.bind_ortvalue_input(source, onnxruntime.OrtValue.ortvalue_from_numpy(batch, "cuda", 0))
+        binding.bind_ortvalue_input(source, onnxruntime.OrtValue.ortvalue_from_numpy(batch.astype(kind), "cuda", 0))
         for result in inference.get_outputs():
             binding.bind_output(result.name, "cuda", 0)
         return binding
@@ -103,8 +123,10 @@ def in_onnxruntime(session: Session) -> Contestant:
     return Contestant("onnxruntime", bring, run, lambda binding: binding.copy_outputs_to_cpu())
 
 
-def open_both(folder: str | os.PathLike[str], graph: Graph, device: Device = "auto") -> tuple[Session, Any]:
-    """The model and the module of a build folder, the module on the CPU still.
+def open_both(
+    folder: str | os.PathLike[str], graph: Graph, device: Device = "auto", precision: Precision = "fp32"
+) -> tuple[Session, Any]:
+    """The model and the module of a build folder, the module on the CPU and in float32 still.
 
     The session is where both are to run. It has as many threads as PyTorch, which rest while others have their
     turn, and computes without TF32. Raises as `open_session`, and MachineProblem A0715 without PyTorch.
@@ -115,7 +137,7 @@ def open_both(folder: str | os.PathLike[str], graph: Graph, device: Device = "au
         raise MachineProblem("A0712", message, "time the processor with `--device cpu`")
     where: Device = device if torch.cuda.is_available() else "cpu"
     tuning = Tuning(torch.get_num_threads(), "EXHAUSTIVE", tf32=False, quiet=True)
-    session = open_session(folder, where, tuning=tuning)
+    session = open_session(folder, where, precision, tuning=tuning)
     build = Build(session.model, expected(graph), weights=verify_weights(session.model))
     build.module = imported(build.source)
     # Here torch.compile looks for the names that the code uses.
@@ -150,10 +172,10 @@ def random_batch(batch: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[n
     return np.random.default_rng(seed).standard_normal((batch, *shape), np.float32)
 
 
-def difference(one: Contestant, other: Contestant, batch: NDArray[np.float32]) -> float:
+def difference(one: Contestant, other: Contestant, batch: NDArray[np.float32], allowed: float = TOLERANCE) -> float:
     """How far the one's answers are from the other's, relative to their norm.
 
-    Raises MachineProblem A0725 for more than the tolerance: they do not run the same network.
+    Raises MachineProblem A0725 for more than is allowed: they do not run the same network.
     """
     import numpy as np
 
@@ -165,8 +187,8 @@ def difference(one: Contestant, other: Contestant, batch: NDArray[np.float32]) -
         raise _differ(one, other, "not finite")
     relative = apart(found, wanted)
     # Written so that a difference that is no number fails.
-    if not relative <= TOLERANCE:
-        raise _differ(one, other, f"{relative:.2g} of their norm apart, and {TOLERANCE:g} is allowed")
+    if not relative <= allowed:
+        raise _differ(one, other, f"{relative:.2g} of their norm apart, and {allowed:.2g} is allowed")
     return relative
 
 
