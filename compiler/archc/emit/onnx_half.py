@@ -42,6 +42,9 @@ _MAKES_FLOAT32 = frozenset({"ConstantOfShape"})
 _FLOAT32_INPUTS = frozenset({("Resize", 2)})
 """What ONNX has in float32 beside an input of any type: the scales."""
 
+_BLOCK = 2**18
+"""Weights that are rounded at once: what is worked out beside them stays in a processor's cache."""
+
 
 @dataclass(frozen=True)
 class Halved:
@@ -111,17 +114,17 @@ class _Loss:
         """The numbers in half precision; raises WeightsError for a finite one that would be infinite."""
         import numpy as np
 
-        found = _in_half(numbers, TYPES[self.precision])
-        if (np.isfinite(numbers) & ~np.isfinite(found)).any():
-            largest = float(np.abs(numbers[np.isfinite(numbers)]).max())
-            message = (
-                f"the weights of `{name}` go up to {largest:.5g}, "
-                f"and {NAMES[self.precision]} ends at {float(_limits(TYPES[self.precision]).max):.5g}"
-            )
-            raise WeightsError("A0513", message, "run it in float32, with `--precision fp32`")
+        kind = TYPES[self.precision]
+        found = np.empty(numbers.shape, helper.tensor_dtype_to_np_dtype(kind))
+        wide, narrow = numbers.reshape(-1), found.reshape(-1)
+        for start in range(0, numbers.size, _BLOCK):
+            block = wide[start : start + _BLOCK]
+            narrow[start : start + _BLOCK] = half = _in_half(block, kind)
+            if (~np.isfinite(half) & np.isfinite(block)).any():
+                raise _too_large(name, numbers, self.precision)
+            self.small += _lost(block, kind)
+            self.gone += int(np.count_nonzero((half == 0) & (block != 0)))
         self.count += numbers.size
-        self.small += _lost(numbers, TYPES[self.precision])
-        self.gone += int(((found == 0) & (numbers != 0)).sum())
         return found
 
     def said(self) -> str:
@@ -133,6 +136,15 @@ class _Loss:
             f"weights below {least:.2g}, where {NAMES[self.precision]} has fewer digits: "
             f"{self.small:,} of {self.count:,}" + (f" ({self.gone:,} become 0)" if self.gone else "")
         )
+
+
+def _too_large(name: str, numbers: NDArray[np.float32], precision: Half) -> WeightsError:
+    import numpy as np
+
+    largest = float(np.abs(numbers[np.isfinite(numbers)]).max())
+    most = float(_limits(TYPES[precision]).max)
+    message = f"the weights of `{name}` go up to {largest:.5g}, and {NAMES[precision]} ends at {most:.5g}"
+    return WeightsError("A0513", message, "run it in float32, with `--precision fp32`")
 
 
 def _in_half(numbers: NDArray[np.float32], kind: int) -> NDArray[Any]:
@@ -154,7 +166,7 @@ def _lost(numbers: NDArray[np.float32], kind: int) -> int:
     """How many numbers are too small for all digits of a type."""
     import numpy as np
 
-    return int(((numbers != 0) & (np.abs(numbers) < float(_limits(kind).smallest_normal))).sum())
+    return int(np.count_nonzero((numbers != 0) & (np.abs(numbers) < float(_limits(kind).smallest_normal))))
 
 
 # The graph ----------------------------------------------------------------------------------------
