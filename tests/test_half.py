@@ -287,6 +287,15 @@ def test_a_gpu_without_the_kernels_is_told(folder: Path, monkeypatch: pytest.Mon
         assert caught.value.diagnostics[0].code == "A0726"
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_gpu_agrees_with_float32(folder: Path, precision: Half) -> None:
+    x = noise((3, 3, 12, 12))
+    session = open_session(folder, "cuda", precision)
+    assert (session.device, session.precision) == ("cuda", precision)
+    assert apart(session.run(x), open_session(folder, "cpu").run(x)) <= 2 * UNIT[precision] * len(small().nodes)
+
+
 def test_unknown_precision(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="fp32, fp16, bf16"):
         open_session(folder, "cpu", "fp8")  # type: ignore[arg-type]
