@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,25 +12,7 @@ import pytest
 import torch
 
 from archc.train import order
-from train_parts import PLAIN, SMALL, assert_same_training, environment, run, write_spec
-
-
-def launcher(*words: str | Path) -> list[str]:
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "archc", "train"]
-    return [sys.executable, *start, *map(str, words)]
-
-
-def by_two(*words: str | Path) -> str:
-    """What two processes print; warnings of the launcher's own are none of ours."""
-    own = {name: value for name, value in environment().items() if name != "PYTHONWARNINGS"}
-    done = subprocess.run(launcher(*words), capture_output=True, text=True, env=own, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "training" / "epochs.csv", newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+from train_parts import PLAIN, SMALL, assert_same_training, by_two, launcher, quiet_environment, rows, run, write_spec
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
@@ -60,19 +40,31 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_were_killed_go_on_to_the_bit(tmp_path: Path) -> None:
-    """With dropout, batch norm and augmentation, which two processes draw otherwise than one, but always alike."""
+    """With dropout, batch norm and augmentation, which two processes draw otherwise than one, but always alike.
+
+    Whether each holds the whole network or a part of it: two numbers have the same sum in either order.
+    """
     spec = write_spec(tmp_path, SMALL)
     words = (spec, "--data", "digits", "--batch", "60", "--epochs", "12", "--keep-every", "0.02")
-    own = {name: value for name, value in environment().items() if name != "PYTHONWARNINGS"}
+    by_two(*words, "-o", tmp_path / "whole")
+    for more in ((), ("--shard",)):
+        again = tmp_path / f"again{len(more)}"
+        _kill_by_two(*words, "-o", again, *more, kept=again / "training" / "last.pt")
+        assert torch.load(again / "training" / "last.pt", weights_only=True)["state"]["epoch"] < 12
+        assert "going on in epoch" in by_two(*words, "-o", again, *more)
+        assert_same_training(again, tmp_path / "whole", "small")
+
+
+def _kill_by_two(*words: str | Path, kept: Path) -> None:
+    """Train, and kill both processes as soon as a state is kept."""
     process = subprocess.Popen(
-        launcher(*words, "-o", tmp_path / "again"),
+        launcher(*words),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=own,
+        env=quiet_environment(),
         start_new_session=True,
     )
-    last = tmp_path / "again" / "training" / "last.pt"
-    while process.poll() is None and not last.exists():
+    while process.poll() is None and not kept.exists():
         time.sleep(0.01)
     assert process.poll() is None
     # The launcher puts each worker into a session of its own: they would train on, and perhaps to the end.
@@ -82,11 +74,7 @@ def test_two_processes_that_were_killed_go_on_to_the_bit(tmp_path: Path) -> None
         with contextlib.suppress(psutil.NoSuchProcess):
             worker.kill()
     process.wait()
-    assert torch.load(last, weights_only=True)["state"]["epoch"] < 12
-    _wait_until_free(tmp_path / "again" / "training")
-    assert "going on in epoch" in by_two(*words, "-o", tmp_path / "again")
-    by_two(*words, "-o", tmp_path / "whole")
-    assert_same_training(tmp_path / "again", tmp_path / "whole", "small")
+    _wait_until_free(kept.parent)
 
 
 def _wait_until_free(folder: Path) -> None:

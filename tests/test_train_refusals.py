@@ -501,12 +501,28 @@ def test_the_batch_that_fits_is_that_of_archc_plan(name: str, precision: str) ->
 
 
 @pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA"])
-def test_networks_in_parts_are_refused(kind: str) -> None:
+def test_engines_that_deal_networks_out_are_refused(kind: str) -> None:
     from accelerate.state import DistributedType
 
-    assert code(lambda: training.refuse_parts(DistributedType[kind])) == "A0656"
+    assert code(lambda: training.refuse_engines(DistributedType[kind])) == "A0656"
     for whole in ("NO", "MULTI_CPU", "MULTI_GPU"):
-        training.refuse_parts(DistributedType[whole])
+        training.refuse_engines(DistributedType[whole])
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_engines_of_which_a_processor_takes_no_notice_are_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    status, text = said(capsys, write_spec(tmp_path, LINEAR), "-o", tmp_path / "out")
+    assert (status, "error[A0656]" in text, "`--shard`" in text) == (2, True, True)
+    assert not list((tmp_path / "out").rglob("*.pt"))
+
+
+def test_one_process_has_nobody_to_share_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said(capsys, write_spec(tmp_path, LINEAR), "-o", tmp_path / "out", "--shard")
+    assert (status, "error[A0654]: `--shard`" in text, "torchrun" in text) == (2, True, True)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("package", ["torch", "accelerate"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -150,6 +151,29 @@ def command(*words: str | Path) -> list[str]:
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), capture_output=True, text=True, env=environment(), check=False)
+
+
+def launcher(*words: str | Path, program: tuple[str | Path, ...] = ("-m", "archc", "train")) -> list[str]:
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return [sys.executable, *start, *map(str, (*program, *words))]
+
+
+def quiet_environment() -> dict[str, str]:
+    """For a launcher, whose own warnings are none of ours."""
+    return {name: value for name, value in environment().items() if name != "PYTHONWARNINGS"}
+
+
+def by_two(*words: str | Path, **how: Any) -> str:
+    """What two processes print."""
+    done = subprocess.run(launcher(*words, **how), capture_output=True, text=True, env=quiet_environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The epochs of a training, as they were written."""
+    with open(folder / "training" / "epochs.csv", newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def write_spec(folder: Path, text: str, name: str = "small") -> Path:

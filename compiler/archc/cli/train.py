@@ -35,7 +35,7 @@ WORDS = {
     "target": "`labels`, or for an autoencoder `input`",
     "optimizer": "what updates the weights: `adam`, `adamw`, `sgd lr=0.1 momentum=0.9 decay=1e-4`",
     "schedule": "of the learning rate: `constant`, `step every=30`, `cosine warmup=5`, `linear`, `plateau`",
-    "batch": "examples in a step",
+    "batch": "examples in a step, of all processes together",
     "epochs": "how often every example is seen",
     "clip": "the longest gradient",
     "seed": "where random numbers begin",
@@ -57,7 +57,9 @@ def parser() -> Parser:
         "  archc train specs/resnet.arch --column 18 --data photos/ --optimizer 'sgd lr=0.1 momentum=0.9' \\\n"
         "    --schedule 'cosine warmup=5' --epochs 90\n"
         "  archc train specs/autoencoder_conv.arch --column switches --data digits --epochs 20\n"
-        "  torchrun --nproc-per-node 4 -m archc train specs/resnet.arch --column 50 --data photos/",
+        "  torchrun --nproc-per-node 4 -m archc train specs/resnet.arch --column 50 --data photos/\n"
+        "\nSeveral processes deal each batch out. Batch normalisation takes what a process has of it, and the running\n"
+        "statistics of the first are kept. A training goes on with any number of them, with `--shard` or without.",
     )
     add_spec(made)
     made.add_argument(
@@ -84,6 +86,11 @@ def parser() -> Parser:
         "--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (bf16 where a GPU has it)"
     )
     made.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (on a GPU unless said)")
+    made.add_argument(
+        "--shard",
+        action="store_true",
+        help="of several processes, each holds but a part of weights, gradients and optimizer state (FSDP); kept whole",
+    )
     made.add_argument("--workers", type=whole_number, metavar="N", help="processes that load images")
     made.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     made.add_argument("--restart", action="store_true", help="begin anew where a training was stopped or finished")
@@ -126,6 +133,7 @@ def run(options: argparse.Namespace) -> int:
         tuple(options.freeze),
         options.precision,
         options.compile,
+        options.shard,
         options.workers,
         options.skip_broken,
         options.restart,
@@ -227,9 +235,9 @@ class _Teller:
         for note in self.notes:
             self.say(f"note: {note}")
         many = f", {place.num_processes} processes" if place.num_processes > 1 else ""
-        self.say(
-            f"{len(self.data.train):,} examples to train on, {len(self.data.test):,} to test; {place.device}{many}"
-        )
+        many += ", each with a part of the network" if self.settings.sharded else ""
+        train, test = len(self.data.train), len(self.data.test)
+        self.say(f"{train:,} examples to train on, {test:,} to test; {place.device}{many}")
         if state.epoch >= self.settings.epochs:
             self.say(f"all {self.settings.epochs} epochs are done: `--epochs N` asks for more, `--restart` begins anew")
             return

@@ -61,6 +61,8 @@ class Wish:
     precision: str = "auto"
     compiled: bool | None = None
     """Whether to use torch.compile; None for on a GPU only."""
+    shard: bool = False
+    """Whether each of several processes holds but a part of the network."""
     workers: int | None = None
     skip_broken: bool = False
     restart: bool = False
@@ -180,12 +182,18 @@ def _settings(graph: Graph, recipe: Training, wish: Wish) -> Settings:
     if precision == "fp16" and not gpu:
         message = "there is no GPU, and a processor does not train in fp16"
         raise Refusal([Diagnostic("A0712", message, help="`--precision bf16`, or leave it out")], status=2)
+    if wish.shard and int(os.environ.get("WORLD_SIZE", "1") or 1) < 2:
+        message = "`--shard` deals the network out to processes, and there is one"
+        raise _problem(
+            message, "`torchrun --nproc-per-node 2 -m archc train …` starts two; without it, one goes on too"
+        )
     return decide(
         graph,
         recipe,
         frozen=wish.freeze,
         precision=precision,
         compiled=gpu if wish.compiled is None else wish.compiled,
+        sharded=wish.shard,
         workers=wish.workers or 0,
     )
 

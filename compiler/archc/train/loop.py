@@ -206,6 +206,10 @@ class Loop:
         """The loss of the test examples, how many are right, and how many among the first five."""
         place, settings = self.place, self.settings
         self.model.eval()
+        if settings.sharded:
+            from archc.train.sharding import share_buffers
+
+            share_buffers(self.model)
         sums = torch.zeros(3, dtype=torch.float64)
         shares = order.in_turn(
             len(self.test), max(settings.batch, 64), rank=place.process_index, ranks=place.num_processes
@@ -230,15 +234,20 @@ class Loop:
     def _keep(self, path: Path) -> None:
         """Write the state, in one process. Raises Diverged rather than keep weights that are no numbers."""
         self.kept = time.monotonic()
-        model = tensors_of(self.place.get_state_dict(self.model))
-        if not all(bool(tensor.isfinite().all()) for tensor in model.values()):
+        place = self.place
+        model, optimizer = tensors_of(place.get_state_dict(self.model)), self.optimizer.state_dict()
+        if self.settings.sharded:
+            from archc.train.sharding import whole
+
+            model, optimizer = (whole(each, keep=place.is_main_process) for each in (model, optimizer))
+        broken = place.is_main_process and not all(bool(tensor.isfinite().all()) for tensor in model.values())
+        if place.reduce(torch.tensor(float(broken), device=place.device)) > 0:
             rate = self.optimizer.param_groups[0]["lr"]
             raise Diverged("a weight is", self.state, rate, self.settings.precision)
-        scaler = self.place.scaler.state_dict() if self.place.scaler is not None else {}
-        kept = Kept(self.state, model, self.optimizer.state_dict(), scaler)
-        if self.place.is_main_process:
-            save(path, kept, self.about)
-        self.place.wait_for_everyone()
+        scaler = place.scaler.state_dict() if place.scaler is not None else {}
+        if place.is_main_process:
+            save(path, Kept(self.state, model, optimizer, scaler), self.about)
+        place.wait_for_everyone()
 
 
 def tensors_of(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -247,10 +256,12 @@ def tensors_of(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def prepare(
-    trainee: Trainee, optimizer: torch.optim.Optimizer, place: Accelerator, *, compiled: bool
+    trainee: Trainee, optimizer: torch.optim.Optimizer, place: Accelerator, *, compiled: bool, sharded: bool = False
 ) -> tuple[Any, Any]:
-    """A model and an optimizer as they run at a place."""
+    """A model and an optimizer as they run at a place; one that is sharded speaks to the other processes by itself."""
     network: Any = torch.compile(trainee) if compiled else trainee
+    if sharded:
+        return network, place.prepare(optimizer)
     model, wrapped = place.prepare(network, optimizer)
     return model, wrapped
 

@@ -38,6 +38,8 @@ class Settings:
     precision: Precision = "fp32"
     """Of autocast; parameters are float32 always."""
     compiled: bool = False
+    sharded: bool = False
+    """Whether each process holds but a part of the weights, the gradients and what the optimizer remembers."""
     workers: int = 0
     """Processes that load examples; 0 for none but this one."""
 
@@ -47,7 +49,7 @@ class Settings:
         return isinstance(self.loss, CrossEntropy) and not self.own_target
 
     def described(self) -> dict[str, Any]:
-        """What makes this training another one than those with other words here; loading and compiling do not."""
+        """What makes this training another one than those with other words; loading, compiling and sharding do not."""
         return {
             "loss": written(self.loss),
             "target": "input" if self.own_target else "labels",

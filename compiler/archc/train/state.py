@@ -6,7 +6,7 @@ The file is written whole or not at all, and read without running anything that 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,17 @@ def damaged(path: Path, why: str) -> StateProblem:
     return StateProblem("A0651", message, "move it away, or begin anew with `--restart`")
 
 
-def restore(path: Path, kept: Kept, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the tensors of a state into a network and its optimizer. Raises StateProblem A0651 where they do not fit."""
+def restore(
+    path: Path,
+    kept: Kept,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    lay: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda tensor, own: tensor,
+) -> None:
+    """Put the tensors of a state into a network and its optimizer. Raises StateProblem A0651 where they do not fit.
+
+    `lay` gives of a whole tensor what belongs where a tensor of this process is.
+    """
     fresh = optimizer.state_dict()["param_groups"]  # of this machine: which kernel updates the weights
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     states = kept.optimizer.get("state", {})
@@ -145,8 +154,16 @@ def restore(path: Path, kept: Kept, network: torch.nn.Module, optimizer: torch.o
             if any(entry.dim() and entry.shape != parameters[number].shape for entry in entries.values()
                    if isinstance(entry, torch.Tensor)):  # fmt: skip
                 raise ValueError(f"of parameter {number}")
-        network.load_state_dict(dict(kept.model))
-        optimizer.load_state_dict({"state": states, "param_groups": fresh})
+        own = network.state_dict()
+        network.load_state_dict({name: lay(tensor, own[name]) for name, tensor in kept.model.items()})
+        laid = {
+            number: {
+                name: lay(entry, parameters[number]) if isinstance(entry, torch.Tensor) and entry.dim() else entry
+                for name, entry in entries.items()
+            }
+            for number, entries in states.items()
+        }
+        optimizer.load_state_dict({"state": laid, "param_groups": fresh})
     except Exception as error:
         raise damaged(path, f"its tensors do not fit the network: {type(error).__name__}") from None
 

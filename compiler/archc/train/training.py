@@ -7,6 +7,7 @@ trained network at once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
 from accelerate.state import AcceleratorState, DistributedType  # type: ignore[import-untyped]
+from torch import Tensor
 
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, write_text
@@ -27,7 +29,7 @@ from archc.train.judging import Progress
 from archc.train.lock import locked
 from archc.train.loop import Files, Loop, prepare
 from archc.train.memory import out_of_memory
-from archc.train.module import trainee
+from archc.train.module import Trainee, trainee
 from archc.train.optimizer import make_optimizer
 from archc.train.settings import Settings
 from archc.train.state import Epoch, State
@@ -38,6 +40,9 @@ FOLDER = "training"
 LAST, BEST = "last.pt", "best.pt"
 MARK = "trained"
 """How the metadata of weights begin that a training has written."""
+
+ENGINES = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""What `accelerate launch` may be told to train with, by the names of its variables."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ def train(order: Order, watcher: Watcher | None = None, place: Accelerator | Non
 
 
 def _place(order: Order) -> Accelerator:
-    """Where the work is done, by what a launcher says."""
+    """Where the work is done, by what a launcher says. Raises Refusal A0656."""
+    for kind in ENGINES:
+        if os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true":
+            raise _refused(kind)  # of which Accelerate takes no notice where there is no GPU
     precision = order.settings.precision
     mixed = "no" if precision == "fp32" else precision
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
@@ -122,19 +130,21 @@ def _place(order: Order) -> Accelerator:
     loose = [DistributedDataParallelKwargs(find_unused_parameters=True)] if len(order.graph.results) > 1 else []
     # Without `cpu`, Accelerate takes no notice of a launcher's processes where there is nothing but processors.
     place = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=mixed, kwargs_handlers=loose)
-    refuse_parts(place.distributed_type)
+    refuse_engines(place.distributed_type)
     return place
 
 
-def refuse_parts(kind: str) -> None:
-    """Each process has to hold the whole network, as its state is kept so. Raises Refusal A0656."""
+def refuse_engines(kind: str) -> None:
+    """Whoever deals the network out has to be us, as its state is kept whole. Raises Refusal A0656."""
     known = [name for name in DistributedType if name == "NO" or name.startswith("MULTI_")]
     if kind not in known:
-        message = (
-            f"the launcher asks for {kind}, which leaves each process a part of the network, or needs its own loop"
-        )
-        help = "launch it with `torchrun`, or `accelerate launch --multi_gpu`"
-        raise Refusal([Diagnostic("A0656", message, help=help)], status=2)
+        raise _refused(kind)
+
+
+def _refused(kind: str) -> Refusal:
+    message = f"the launcher asks for {kind}, which deals the network out in its own way, or needs its own loop"
+    help = "`--shard` deals it out: launch it with `torchrun`, or `accelerate launch --multi_gpu`"
+    return Refusal([Diagnostic("A0656", message, help=help)], status=2)
 
 
 @contextmanager
@@ -158,19 +168,17 @@ def _train(order: Order, watch: Watcher, place: Accelerator) -> Outcome:
     model = trainee(order.graph, settings)
     if order.begin is not None:
         model.network.load_state_dict(dict(order.begin))
-    model.to(place.device)
-    if place.device.type == "cuda":
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(model.parameters(), settings.optimizer)
+    lay = _placed(model, place, sharded=settings.sharded)
+    optimizer = make_optimizer(model.parameters(), settings.optimizer, sharded=settings.sharded)
     now = State()
     if files.last.exists() and not order.restart:
         kept = state.load(files.last, about)
-        state.restore(files.last, kept, model.network, optimizer)
+        state.restore(files.last, kept, model.network, optimizer, lay)
         now = kept.state
         if place.scaler is not None and kept.scaler:
             place.scaler.load_state_dict(dict(kept.scaler))
     place.wait_for_everyone()  # before the first process writes what the others read
-    wrapped, stepping = prepare(model, optimizer, place, compiled=settings.compiled)
+    wrapped, stepping = prepare(model, optimizer, place, compiled=settings.compiled, sharded=settings.sharded)
     pinned = place.device.type == "cuda"
     loop = Loop(
         settings,
@@ -195,6 +203,19 @@ def _train(order: Order, watch: Watcher, place: Accelerator) -> Outcome:
         _publish(order, files.best, about, weights)
     place.wait_for_everyone()
     return Outcome(loop.state, weights, tuple(sorted(folder.iterdir())))
+
+
+def _placed(model: Trainee, place: Accelerator, *, sharded: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Put a model on its device, or this process's part of it; returns how whole tensors come to lie the same way."""
+    if sharded:
+        from archc.train.sharding import laid_like, shard
+
+        shard(model.network, place)
+        return laid_like
+    model.to(place.device)
+    if place.device.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return lambda tensor, own: tensor
 
 
 def _finished(order: Order, watch: Watcher, place: Accelerator, epoch: Epoch, now: State) -> None:
