@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 
+import archc
 from archc.train import order
 from train_parts import PLAIN, SMALL, assert_same_training, by_two, launcher, quiet_environment, rows, run, write_spec
 
@@ -89,6 +90,17 @@ def _wait_until_free(folder: Path) -> None:
         except Refusal:
             time.sleep(0.1)
     raise AssertionError("somebody still trains there")
+
+
+def test_what_the_first_process_is_refused_the_others_do_not_call_a_mistake(tmp_path: Path) -> None:
+    folder = tmp_path / "taken"
+    archc.loads(SMALL, name="small").build(folder)
+    words = (write_spec(tmp_path, PLAIN, "plain"), "--data", "digits", "-o", folder)
+    done = subprocess.run(launcher(*words), capture_output=True, text=True, env=quiet_environment(), check=False)
+    assert done.returncode != 0
+    assert done.stderr.count("error[A0618]") == 1
+    assert "mistake in archc" not in done.stderr
+    assert not list(folder.rglob("*.pt"))
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])

@@ -22,6 +22,7 @@ from archc.cli.commands import (
     whole_number,
 )
 from archc.cli.terminal import Progress
+from archc.diagnostics import Refusal
 from archc.ir import OpError
 from archc.read_recipe import read_override
 from archc.setting import Setting, Unsaid
@@ -158,6 +159,10 @@ def run(options: argparse.Namespace) -> int:
                 again = "without `--restart` " if options.restart else ""
                 print(f"archc: stopped; the same command {again}goes on from the state that was kept", file=sys.stderr)
             return 128 + (asked[0] if asked else signal.SIGINT)
+        except Refusal as refusal:
+            if refusal.diagnostics:
+                raise
+            return refusal.status  # of the first process, which tells why
         finally:
             teller.bar.clear()
     if is_first():

@@ -27,6 +27,7 @@ from archc.train.module import Answers, Trainee
 from archc.train.rate import rate_of
 from archc.train.settings import Settings
 from archc.train.state import Epoch, Kept, State, Sums, save
+from archc.train.together import by_first
 
 Batch = tuple[Tensor, Tensor]
 """What goes in, N×C×H×W or N×C, and what should come out."""
@@ -245,9 +246,7 @@ class Loop:
             rate = self.optimizer.param_groups[0]["lr"]
             raise Diverged("a weight is", self.state, rate, self.settings.precision)
         scaler = place.scaler.state_dict() if place.scaler is not None else {}
-        if place.is_main_process:
-            save(path, Kept(self.state, model, optimizer, scaler), self.about)
-        place.wait_for_everyone()
+        by_first(place, lambda: save(path, Kept(self.state, model, optimizer, scaler), self.about))
 
 
 def tensors_of(model: Mapping[str, Tensor]) -> dict[str, Tensor]:

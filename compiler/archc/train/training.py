@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from archc.train.module import Trainee, trainee
 from archc.train.optimizer import make_optimizer
 from archc.train.settings import Settings
 from archc.train.state import Epoch, State
+from archc.train.together import by_first
 from archc.weights import is_initial, write_trained
 
 FOLDER = "training"
@@ -151,7 +152,8 @@ def _refused(kind: str) -> Refusal:
 def _alone(order: Order, place: Accelerator) -> Iterator[None]:
     """The folder of the training, for this one alone; what a process that was killed left half-written is removed."""
     folder = ensure_folder(order.folder / FOLDER)
-    with locked(folder) if place.is_main_process else nullcontext():
+    with ExitStack() as held:
+        by_first(place, lambda: held.enter_context(locked(folder)))
         if place.is_main_process:
             for half in folder.glob(".archc-*.tmp"):
                 half.unlink(missing_ok=True)
@@ -161,8 +163,7 @@ def _alone(order: Order, place: Accelerator) -> Iterator[None]:
 def _train(order: Order, watch: Watcher, place: Accelerator) -> Outcome:
     settings, folder = order.settings, order.folder / FOLDER
     weights = order.folder / f"{order.stem}.safetensors"
-    if place.is_main_process:
-        refuse_foreign_weights(weights)
+    by_first(place, lambda: refuse_foreign_weights(weights))
     files = Files(folder / LAST, folder / BEST)
     about = identity(order.graph, settings, order.data, order.begin)
     model = trainee(order.graph, settings)
@@ -195,13 +196,10 @@ def _train(order: Order, watch: Watcher, place: Accelerator) -> Outcome:
         lambda epoch, state: _finished(order, watch, place, epoch, state),
         watch.stopping,
     )
-    if place.is_main_process:
-        order.build()
+    by_first(place, order.build)
     watch.began(now, place)
     loop.run()
-    if place.is_main_process:
-        _publish(order, files.best, about, weights)
-    place.wait_for_everyone()
+    by_first(place, lambda: _publish(order, files.best, about, weights))
     return Outcome(loop.state, weights, tuple(sorted(folder.iterdir())))
 
 
@@ -220,15 +218,18 @@ def _placed(model: Trainee, place: Accelerator, *, sharded: bool) -> Callable[[T
 
 def _finished(order: Order, watch: Watcher, place: Accelerator, epoch: Epoch, now: State) -> None:
     """Bring the numbers and the curves up to date."""
-    if place.is_main_process:
-        folder, heads = order.folder / FOLDER, [head.name for head in order.graph.heads]
-        logs.write_csv(folder / "epochs.csv", now.history, heads)
-        logs.draw_curves(folder, order.graph.name, now.history)
-        writer = logs.tensorboard(folder / "tensorboard")
-        if writer is not None:
-            logs.note(writer, epoch, heads)
-            writer.close()
+    by_first(place, lambda: _note(order, epoch, now))
     watch.epoch(epoch, now)
+
+
+def _note(order: Order, epoch: Epoch, now: State) -> None:
+    folder, heads = order.folder / FOLDER, [head.name for head in order.graph.heads]
+    logs.write_csv(folder / "epochs.csv", now.history, heads)
+    logs.draw_curves(folder, order.graph.name, now.history)
+    writer = logs.tensorboard(folder / "tensorboard")
+    if writer is not None:
+        logs.note(writer, epoch, heads)
+        writer.close()
 
 
 def _publish(order: Order, best: Path, about: Mapping[str, Any], weights: Path) -> None:
