@@ -50,10 +50,12 @@ OWN_UNIT = 2 * MIB
 REFUSED = 1 << 60
 """1 EiB: a request of so much fails whatever the capacity (`allocate`)."""
 
-# A free or taken block is one number, size · 2^96 + address: such numbers sort by size, then by address, which is
-# the order in which blocks are chosen. Addresses only grow; 2^96 bytes hold 2^36 of the largest segments.
+# A free or taken block is one number, size · 2^96 + address, both counted in units of 512 bytes: such numbers sort by
+# size, then by address, which is the order in which blocks are chosen. Addresses only grow; 2^96 units hold more than
+# 2^36 of the largest segments.
 _SHIFT = 96
 _ADDRESS = (1 << _SHIFT) - 1
+_SMALL = SMALL // UNIT
 
 
 class OutOfMemory(Exception):
@@ -133,7 +135,7 @@ class Allocator:
         # and segments do not touch, so an address has one entry.
         self._edges: dict[int, int] = {}
         self._segments: dict[int, int] = {}
-        self._end = OWN_UNIT
+        self._end = 1
         self._held: dict[int, int] = {}
 
     def allocate(self, size: int) -> Block:
@@ -141,17 +143,17 @@ class Allocator:
         if size <= 0:
             _refuse_negative(size)
             return Block(0, 0, 0, self)
-        key = self._take((size + UNIT - 1) & -UNIT)
+        key = self._take((size + UNIT - 1) // UNIT)
         if not key:
             raise OutOfMemory(size, segment_size(rounded(size)), self.allocated, self.reserved)
-        taken = key >> _SHIFT
+        taken = (key >> _SHIFT) * UNIT
         self.requested = requested = self.requested + size
         self.allocated = allocated = self.allocated + taken
         if requested > self.peak_requested:
             self.peak_requested = requested
         if allocated > self.peak_allocated:
             self.peak_allocated = allocated
-        return Block(key & _ADDRESS, taken, size, self)
+        return Block((key & _ADDRESS) * UNIT, taken, size, self)
 
     def free(self, block: Block) -> None:
         """Give a block back; ValueError if it is another allocator's, or was given back before."""
@@ -160,7 +162,7 @@ class Allocator:
         block._owner = None
         size = block.size
         if size:
-            self._give(size << _SHIFT | block.address)
+            self._give(size // UNIT << _SHIFT | block.address // UNIT)
             self.requested -= block.requested
             self.allocated -= size
 
@@ -173,7 +175,7 @@ class Allocator:
         """
         held, take, give = self._held, self._take, self._give
         most_requested = requested = self.requested
-        most_allocated = allocated = self.allocated
+        most_units = units = self.allocated // UNIT
         earlier, self.peak_reserved = self.peak_reserved, self.reserved
         first = -1
         try:
@@ -183,15 +185,15 @@ class Allocator:
                         raise ValueError(f"event {at}: storage {event} is alive already")
                     size = sizes[event]
                     if size > 0:
-                        key = take((size + UNIT - 1) & -UNIT)
+                        key = take((size + UNIT - 1) // UNIT)
                         if not key:
-                            raise OutOfMemory(size, segment_size(rounded(size)), allocated, self.reserved, at)
-                        allocated += key >> _SHIFT
+                            raise OutOfMemory(size, segment_size(rounded(size)), units * UNIT, self.reserved, at)
+                        units += key >> _SHIFT
                         requested += size
                         if requested > most_requested:
                             most_requested = requested
-                        if allocated > most_allocated:
-                            most_allocated = allocated
+                        if units > most_units:
+                            most_units = units
                             first = at
                     else:
                         _refuse_negative(size)
@@ -203,13 +205,14 @@ class Allocator:
                     except KeyError:
                         raise ValueError(f"event {at}: storage {~event} is not alive") from None
                     if key:
-                        allocated -= give(key)
+                        units -= give(key)
                         requested -= sizes[~event]
                 if timeline is not None:
-                    timeline.append(allocated)
+                    timeline.append(units * UNIT)
         finally:
             most_reserved = self.peak_reserved
-            self.requested, self.allocated = requested, allocated
+            most_allocated = most_units * UNIT
+            self.requested, self.allocated = requested, units * UNIT
             self.peak_requested = max(self.peak_requested, most_requested)
             self.peak_allocated = max(self.peak_allocated, most_allocated)
             self.peak_reserved = max(earlier, most_reserved)
@@ -227,46 +230,56 @@ class Allocator:
                 address, size = key & _ADDRESS, key >> _SHIFT
                 if self._segments.get(address) == size:
                     del self._segments[address], self._edges[address], self._edges[address + size]
-                    self.reserved -= size
+                    self.reserved -= size * UNIT
                 else:
                     kept.append(key)
             free[:] = kept
 
     def segments(self) -> tuple[Segment, ...]:
         """What is reserved, oldest first, which is by address."""
-        free = sorted((key & _ADDRESS, key >> _SHIFT) for key in [*self._small, *self._large])
+        free = sorted(((key & _ADDRESS) * UNIT, (key >> _SHIFT) * UNIT) for key in [*self._small, *self._large])
+        segments = ((start * UNIT, size * UNIT) for start, size in self._segments.items())
         return tuple(
             Segment(start, size, tuple(free[bisect_left(free, (start, 0)) : bisect_left(free, (start + size, 0))]))
-            for start, size in self._segments.items()
+            for start, size in segments
         )
 
     def _take(self, size: int) -> int:
-        """A block of at least `size` bytes, a multiple of 512; 0 if there is none."""
-        if size <= SMALL:
+        """A block of at least `size` units; 0 if there is none."""
+        if size <= _SMALL:
             free, least = self._small, 0
         else:
-            free, least = self._large, SMALL
+            free, least = self._large, _SMALL
         at = bisect_left(free, size << _SHIFT)
-        key = free.pop(at) if at < len(free) else self._reserve(size)
-        if not key:
-            return 0
+        if at == len(free):
+            key = self._reserve(size)
+            if not key:
+                return 0
+            # It is larger than all others. Making room for it may have given some of those back.
+            at = len(free)
+            free.append(key)
+        key = free[at]
         address = key & _ADDRESS
         rest = (key >> _SHIFT) - size
         middle = address + size
         edges = self._edges
         del edges[address]
-        if rest > least:
-            edges[middle] = edges[middle + rest] = left = rest << _SHIFT | middle
-            insort(free, left)
-            return size << _SHIFT | address
-        del edges[middle + rest]
-        return key
+        if rest <= least:
+            del free[at], edges[middle + rest]
+            return key
+        edges[middle] = edges[middle + rest] = left = rest << _SHIFT | middle
+        if at and left < free[at - 1]:
+            del free[at]
+            insort(free, left, 0, at)
+        else:
+            free[at] = left
+        return size << _SHIFT | address
 
     def _give(self, key: int) -> int:
-        """Let a taken block be free, merged with its neighbours. Its size."""
+        """Let a taken block be free, merged with its neighbours. Its size in units."""
         size = key >> _SHIFT
         # A taken block of the large pool is never small: the size tells the pool.
-        free = self._small if size <= SMALL else self._large
+        free = self._small if size <= _SMALL else self._large
         address = key & _ADDRESS
         end = address + size
         edges = self._edges
@@ -285,22 +298,23 @@ class Allocator:
         return size
 
     def _reserve(self, size: int) -> int:
-        """A new segment for a block of `size` bytes, as a free block that is in no list yet; 0 if it does not fit."""
-        if size >= REFUSED:
+        """A new segment for a block of `size` units, as a free block that is in no list yet; 0 if it does not fit."""
+        if size * UNIT >= REFUSED:
             return 0
-        segment = segment_size(size)
+        segment = segment_size(size * UNIT)
         if self.capacity is not None and self.reserved + segment > self.capacity:
             self.empty_cache()
             if self.reserved + segment > self.capacity:
                 return 0
-        address = self._end
-        self._end = address + segment + OWN_UNIT
-        self._segments[address] = segment
         self.reserved += segment
         if self.reserved > self.peak_reserved:
             self.peak_reserved = self.reserved
-        key = segment << _SHIFT | address
-        self._edges[address] = self._edges[address + segment] = key
+        # One unit keeps segments apart. With more, addresses would have few different last bits, and so hash badly.
+        address, length = self._end, segment // UNIT
+        self._end = address + length + 1
+        self._segments[address] = length
+        key = length << _SHIFT | address
+        self._edges[address] = self._edges[address + length] = key
         return key
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 from archc import weights
 from archc.diagnostics import Diagnostic, Refusal
@@ -15,15 +16,14 @@ from archc.plan.fit import MOST, largest_batch
 from archc.plan.memory import Assumption, Memory, Role, shares, simulate, sizes_of, timeline
 from archc.plan.recipe import Recipe
 from archc.plan.roofline import CallTime, StepTime, step_time
-from archc.plan.tape import Call
+from archc.plan.tape import Call, Phase
 from archc.plan.tensors import BATCH, of_batch
 from archc.plan.trace import Trace, trace
 
 _IDLE = CallTime(0.0, 0.0, "launches")
 
 
-@dataclass(frozen=True)
-class LayerPlan:
+class LayerPlan(NamedTuple):
     """What one layer costs in a step, for the whole batch. Bytes and operations are exact."""
 
     node: Node
@@ -102,12 +102,12 @@ class Plan:
         nodes, batch = self.graph.trained, self.batch
         # Traced numbers of each layer: MACs' operations, by input, by weight, again, bytes moved, bytes saved.
         sums = [[0, 0, 0, 0, 0, 0] for _ in nodes]
-        for call in self.trace.calls:
-            if call.layer >= 0:
-                own = sums[call.layer]
-                own[4] += call.moved
-                if call.flops:
-                    own[_column(call)] += call.flops
+        for name, _, phase, layer, _, flops, moved, _ in self.trace.calls:
+            if layer >= 0:
+                own = sums[layer]
+                own[4] += moved
+                if flops:
+                    own[_column(name, phase)] += flops
         for number, layer in self.trace.saved.items():
             if layer >= 0:
                 sums[layer][5] += self.trace.sizes[number]
@@ -116,7 +116,7 @@ class Plan:
         found = []
         for place, node in enumerate(nodes):
             if deployed is None or node in deployed:
-                forward, given, weight, again, moved, saved = (of_batch(number, batch) for number in sums[place])
+                forward, given, weight, again, moved, saved = [of_batch(number, batch) for number in sums[place]]
                 time = times.get(place, _IDLE)
                 found.append(LayerPlan(node, node.params, forward // 2, given, weight, again, moved, saved, time))
         return tuple(found)
@@ -293,14 +293,14 @@ def _refusal(code: str, message: str, help: str, status: int) -> Refusal:
     return Refusal([Diagnostic(code, message, help=help)], status=status)
 
 
-def _column(call: Call) -> int:
+def _column(name: str, phase: Phase) -> int:
     """Which kind of operations a call does: forward, for an input, for a weight, or once more."""
-    match call.phase:
+    match phase:
         case "forward" | "loss":
             return 0
         case "recompute":
             return 3
-    return 2 if call.name.endswith("_weight") else 1
+    return 2 if name.endswith("_weight") else 1
 
 
 def _mebibytes(count: int) -> str:

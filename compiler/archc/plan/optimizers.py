@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archc.plan.tape import Tape
-from archc.plan.tensors import Tensor
+from archc.plan.tensors import WIDTHS, Tensor
 
 Name = Literal["sgd", "momentum", "nesterov", "adam", "adamw"]
 Way = Literal["foreach", "fused", "loop"]
@@ -46,8 +46,9 @@ class Update:
     def __init__(self, tape: Tape, optimizer: Optimizer, params: Sequence[Tensor]) -> None:
         self.tape = tape
         self.optimizer = optimizer
-        self.params = [Tensor(each.shape, each.storage, None, each.dtype) for each in params]
-        self.state: list[Tensor] = []
+        self.sizes = [param.bytes for param in params]
+        self.state: list[int] = []
+        """The storages that it keeps."""
 
     def step(self) -> None:
         """Update every parameter once."""
@@ -71,52 +72,48 @@ class Update:
     def _begin_adam(self) -> None:
         # The step's number is a tensor of its own; only a fused optimizer keeps it on a GPU.
         counted = self.optimizer.way == "fused" or self.tape.manner.device == "cpu"
-        for param in self.params:
-            if counted:
-                self.state.append(self.tape.new(()))
-            self.state += [self.tape.new(param.shape, None, param.dtype), self.tape.new(param.shape, None, param.dtype)]
+        number = (WIDTHS["float32"],) if counted else ()
+        self.state += self.tape.stay([each for size in self.sizes for each in (*number, size, size)])
+
+    def _begin_momentum(self) -> None:
+        if STATES[self.optimizer.name] and not self.state:
+            self.state += self.tape.stay(self.sizes)
 
     def _fused(self) -> None:
-        if STATES[self.optimizer.name] == 1 and not self.state:
-            self.state = [self.tape.new(param.shape, None, param.dtype) for param in self.params]
+        if STATES[self.optimizer.name] == 1:
+            self._begin_momentum()
 
     def _sgd_together(self) -> None:
-        tape, decays = self.tape, self.optimizer.decay
-        decayed = [tape.new(param.shape, None, param.dtype) for param in self.params] if decays else []
-        if STATES[self.optimizer.name] and not self.state:
-            self.state = [tape.new(param.shape, None, param.dtype) for param in self.params]
+        decayed = [self.tape.storage(size) for size in self.sizes] if self.optimizer.decay else []
+        self._begin_momentum()
         while decayed:
             decayed.pop()
 
     def _adam_together(self) -> None:
         tape = self.tape
-        one = tape.new(()) if tape.manner.device == "cpu" else None
-        del one
+        if tape.manner.device == "cpu":
+            tape.pass_by([WIDTHS["float32"]])
         if self.optimizer.decay and self.optimizer.name == "adam":
-            decayed = [tape.new(param.shape, None, param.dtype) for param in self.params]
-            while decayed:
-                decayed.pop()
-        roots = [tape.new(param.shape, None, param.dtype) for param in self.params]
-        while roots:
-            roots.pop()
+            tape.pass_by(self.sizes)
+        tape.pass_by(self.sizes)
 
     def _sgd_by_turns(self) -> None:
         tape, nesterov = self.tape, self.optimizer.name == "nesterov"
         first = STATES[self.optimizer.name] > 0 and not self.state
-        for param in self.params:
-            grad = tape.new(param.shape, None, param.dtype) if self.optimizer.decay else None
+        for size in self.sizes:
+            grad = tape.storage(size) if self.optimizer.decay else None
             if first:
-                self.state.append(tape.new(param.shape, None, param.dtype))
-            ahead = tape.new(param.shape, None, param.dtype) if nesterov else None
+                self.state += tape.stay([size])
+            ahead = tape.storage(size) if nesterov else None
             del grad, ahead
 
     def _adam_by_turns(self) -> None:
         tape, decays = self.tape, self.optimizer.decay and self.optimizer.name == "adam"
         denominator = None
-        for param in self.params:
-            grad = tape.new(param.shape, None, param.dtype) if decays else None
-            root = tape.new(param.shape, None, param.dtype)
-            scaled = tape.new(param.shape, None, param.dtype)
+        for size in self.sizes:
+            grad = tape.storage(size) if decays else None
+            root = tape.storage(size)
+            scaled = tape.storage(size)
             del root
             # The one of the parameter before lives until this one is there.
             denominator = scaled
@@ -129,8 +126,8 @@ class Update:
         passes, kernels = (_FUSED if fused else _APART)[name]
         if self.optimizer.decay and not fused and name != "adamw":
             passes, kernels = passes + 3, kernels + 1
-        launches = kernels * (len(self.params) if self.optimizer.way == "loop" else 1)
-        self.tape.call(f"{name}_step", self.params * passes, launches=launches)
+        launches = kernels * (len(self.sizes) if self.optimizer.way == "loop" else 1)
+        self.tape.call(f"{name}_step", (), launches=launches, more=sum(self.sizes) * passes)
 
 
 _FUSED: dict[Name, tuple[int, int]] = {

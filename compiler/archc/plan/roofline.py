@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from archc.plan.devices import Device
 from archc.plan.recipe import Precision
@@ -22,8 +22,7 @@ from archc.plan.trace import Trace
 Bound = Literal["arithmetic", "bandwidth", "launches"]
 
 
-@dataclass(frozen=True)
-class CallTime:
+class CallTime(NamedTuple):
     """Seconds of one call."""
 
     lower: float
@@ -71,7 +70,7 @@ def call_time(call: Call, batch: int, precision: Precision, device: Device) -> C
         "bandwidth": memory / device.efficiency["memory"],
         "launches": call.launches * device.launch,
     }
-    bound = max(times, key=lambda name: times[name])
+    bound = max(times, key=times.__getitem__)
     return CallTime(max(least, memory), times[bound], bound)
 
 
@@ -82,16 +81,19 @@ def step_time(trace: Trace, batch: int, device: Device) -> StepTime:
     lower = busy = 0.0
     phases: dict[Phase, float] = defaultdict(float)
     layers: dict[int, list[CallTime]] = defaultdict(list)
+    issued = 0
     for call in trace.calls:
-        alike = (call.kind, call.flops, call.moved, call.launches)
+        _, kind, phase, layer, _, flops, moved, launches = call
+        alike = (kind, flops, moved, launches)
         each = known.get(alike)
         if each is None:
             each = known[alike] = call_time(call, batch, precision, device)
         lower += each.lower
         busy += each.expected
-        phases[call.phase] += each.expected
-        layers[call.layer].append(each)
-    host = sum(call.launches for call in trace.calls) * device.dispatch
+        issued += launches
+        phases[phase] += each.expected
+        layers[layer].append(each)
+    host = issued * device.dispatch
     found = {layer: _together(times) for layer, times in layers.items()}
     return StepTime(lower, max(busy, host), busy, host, dict(phases), found)
 
@@ -105,4 +107,4 @@ def _together(times: list[CallTime]) -> CallTime:
         lower += each.lower
         expected += each.expected
         most[each.bound] = most.get(each.bound, 0.0) + each.expected
-    return CallTime(lower, expected, max(most, key=lambda name: most[name]))
+    return CallTime(lower, expected, max(most, key=most.__getitem__))

@@ -171,6 +171,21 @@ class Tape:
             made.edge = (Leaf(shape, dtype), 0)
         return made
 
+    def storage(self, size: int) -> Storage:
+        """Memory of so many bytes."""
+        return Storage(self.sizes, self.events, size)
+
+    def stay(self, sizes: Sequence[int]) -> range:
+        """Storages that come one after the other and stay until the program ends: their numbers."""
+        numbers = range(len(self.sizes), len(self.sizes) + len(sizes))
+        self.sizes += sizes
+        self.events += numbers
+        return numbers
+
+    def pass_by(self, sizes: Sequence[int]) -> None:
+        """Storages that come one after the other and go in reverse order, before anything else happens."""
+        self.events += [~number for number in reversed(self.stay(sizes))]
+
     def record(
         self,
         run: Backward,
@@ -182,15 +197,15 @@ class Tape:
         """Note how the gradients of `outputs` become those of `inputs`, if any of them wants one."""
         if not self.recording:
             return
-        edges: tuple[Any, ...] = tuple(None if each is None else each.edge for each in inputs)
+        edges: tuple[Any, ...] = tuple([None if each is None else each.edge for each in inputs])
         if not any(edges):
             return
         if self.again is not None and self.phase == "recompute":
             self._found(self.again, saved, outputs)
             return
-        bare = tuple(None if each is None else each.bare() for each in saved)
-        dtypes = tuple(each.dtype for each in outputs)
-        shapes = tuple(() if each is None else each.shape for each in inputs)
+        bare = tuple([None if each is None else each.bare() for each in saved])
+        dtypes = tuple([each.dtype for each in outputs])
+        shapes = tuple([() if each is None else each.shape for each in inputs])
         node = Node(self.nodes, run, bare, edges, data, self.layer, dtypes, shapes)
         self.nodes += 1
         for place, output in enumerate(outputs):
@@ -236,10 +251,16 @@ class Tape:
             output.storage.events = []
 
     def call(
-        self, name: str, moved: Iterable[Tensor], flops: int = 0, kind: Kind = "memory", launches: int = 1
+        self,
+        name: str,
+        moved: Iterable[Tensor],
+        flops: int = 0,
+        kind: Kind = "memory",
+        launches: int = 1,
+        more: int = 0,
     ) -> None:
-        """Note an operator that has run: the tensors that it read and wrote."""
-        total = 0
+        """Note an operator that has run: the tensors that it read and wrote, and `more` bytes besides."""
+        total = more
         for each in moved:
             total += each.bytes
         self.calls.append(Call(name, kind, self.phase, self.layer, len(self.events), flops, total, launches))
@@ -247,8 +268,8 @@ class Tape:
     def scratch(self, operands: Iterable[Tensor | None]) -> None:
         """Memory that a convolution takes while it runs: a copy of each operand, or a multiple of that."""
         if self.manner.device == "cuda":
-            size = sum(each.bytes for each in operands if each is not None)
-            self.workspaces.append(Storage(self.sizes, self.events, size).number)
+            self.workspaces.append(len(self.sizes))
+            self.pass_by([sum([each.bytes for each in operands if each is not None])])
 
     def inside(self, *shapes: Sizes) -> None:
         """What a kernel of the CPU takes while it runs, in float32: a factor and a term for each channel, as

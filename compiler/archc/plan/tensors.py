@@ -14,8 +14,11 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Literal
 
-BATCH = 2**61 - 1
-"""The batch while a program is traced: a prime above every size of a network."""
+BATCH = 2**62 - 57
+"""The batch while a program is traced: a prime above every size of a network.
+
+It is not 2^61 − 1, by which Python reduces an integer to its hash: all of its multiples would hash to 0.
+"""
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "bool": 1}
 """Bytes of one number."""

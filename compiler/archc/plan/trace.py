@@ -128,20 +128,15 @@ class _Run:
     def renumbered(self, step: Sequence[int]) -> list[int]:
         """The events of a step once more, with storages of its own. What cuBLAS keeps is there already."""
         tape = self.tape
-        fresh: dict[int, int] = {}
-        again = []
-        handles, workspaces = set(tape.handles), set(tape.workspaces)
-        for event in step:
-            if event < 0:
-                again.append(~fresh.get(~event, ~event))
-                continue
-            fresh[event] = number = len(tape.sizes)
-            tape.sizes.append(0 if event in handles else tape.sizes[event])
-            if event in workspaces:
-                tape.workspaces.append(number)
-            again.append(number)
-        self.repeated = {new: old for old, new in fresh.items()}
-        return again
+        born = [event for event in step if event >= 0]
+        numbers = range(len(tape.sizes), len(tape.sizes) + len(born))
+        fresh = dict(zip(born, numbers, strict=True))
+        handles = set(tape.handles)
+        tape.sizes += [0 if number in handles else tape.sizes[number] for number in born]
+        tape.workspaces += [fresh[number] for number in tape.workspaces if number in fresh]
+        self.repeated = dict(zip(numbers, born, strict=True))
+        fresh |= {~old: ~new for old, new in fresh.items()}
+        return [fresh.get(event, event) for event in step]
 
     def state(self) -> list[int]:
         return []
@@ -161,7 +156,7 @@ class _Inference(_Run):
         held = [number for number in dict.fromkeys(each.storage.number for each in results) if number not in self.given]
         again = self.renumbered(step)
         later = [*again, *(~number for number in held)]
-        calls = [call._replace(at=call.at - load) for call in tape.calls]
+        calls = [_moved(call, -load) for call in tape.calls]
         made = self.frozen(recipe, load, step, later, calls)
         del results
         return made
@@ -196,9 +191,9 @@ class _Training(_Run):
         before = len(released)
         cut = loss_at - load
         later = [*released, *again[:cut], ~loss.storage.number, *again[cut:], *tape.events[first_end:]]
-        calls = [call._replace(at=call.at - load + before + (call.at > loss_at)) for call in step_calls]
+        calls = [_moved(call, before - load + (call.at > loss_at)) for call in step_calls]
         shift = before + len(step) + 1 - first_end
-        calls += [call._replace(at=call.at + shift) for call in tape.calls]
+        calls += [_moved(call, shift) for call in tape.calls]
         return self.frozen(recipe, load, tape.events[load:first_end], later, calls)
 
     def values(self, graph: Graph) -> list[Value]:
@@ -229,11 +224,17 @@ class _Training(_Run):
         return total
 
     def state(self) -> list[int]:
-        return [each.storage.number for each in self.update.state]
+        return self.update.state
 
     def gradients(self) -> list[int]:
         leaves = (tensor.edge[0] for tensor in self.model.params)  # type: ignore[index]
         return [leaf.gradient.storage.number for leaf in leaves if leaf.gradient is not None]
+
+
+def _moved(call: Call, by: int) -> Call:
+    """The same call with more events before it."""
+    name, kind, phase, layer, at, *costs = call
+    return Call(name, kind, phase, layer, at + by, *costs)
 
 
 def classified(plan: Plan, value: Value) -> bool:
