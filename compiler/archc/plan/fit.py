@@ -6,6 +6,8 @@ allocator rounds and splits, which is not even monotonic in the batch; so near t
 
 from __future__ import annotations
 
+from functools import cache
+
 from archc.plan.devices import Device
 from archc.plan.memory import Assumption, runs, workspace_copies
 from archc.plan.tensors import BATCH
@@ -30,12 +32,17 @@ def largest_batch(trace: Trace, device: Device, assumption: Assumption = "expect
     What is answered has been replayed. A larger batch may run all the same, as the allocator is not
     monotonic: of small networks by a hundredth at most as a rule, of large ones by some hundredths.
     """
+
+    @cache
+    def fits(batch: int) -> bool:
+        return runs(trace, batch, device, assumption)
+
     upper = min(_bound(trace, device, assumption), MOST)
-    if upper < 1 or runs(trace, upper, device, assumption):
+    if upper < 1 or fits(upper):
         return upper
     lower, step = upper, max(1, upper // 64)
     tried = 0
-    while not runs(trace, lower := max(1, lower - step), device, assumption):
+    while not fits(lower := max(1, lower - step)):
         if lower == 1:
             return 0
         tried += 1
@@ -43,19 +50,15 @@ def largest_batch(trace: Trace, device: Device, assumption: Assumption = "expect
         upper, step = lower, step * (2 if tried > NEAR else 1)
     while upper - lower > max(1, lower // CLOSE):
         middle = (lower + upper) // 2
-        if runs(trace, middle, device, assumption):
+        if fits(middle):
             lower = middle
         else:
             upper = middle
-    return _beyond(trace, lower, device, assumption)
-
-
-def _beyond(trace: Trace, found: int, device: Device, assumption: Assumption) -> int:
-    """A larger batch that runs although one between does not, where looking for it costs little."""
+    # A larger batch may run although one between does not: it is looked for where that costs little.
     tries = min(MOST_TRIES, EFFORT // (len(trace.load) + len(trace.first) + len(trace.next)))
-    stride = max(1, found // 400)
-    larger = range(found + stride * tries, found, -stride)
-    return next((batch for batch in larger if runs(trace, batch, device, assumption)), found)
+    stride = max(1, lower // 400)
+    larger = range(lower + stride * tries, lower, -stride)
+    return next((batch for batch in larger if fits(batch)), lower)
 
 
 def _bound(trace: Trace, device: Device, assumption: Assumption) -> int:

@@ -18,7 +18,6 @@ from typing import Literal
 
 from archc.plan.allocator import Allocator, OutOfMemory
 from archc.plan.devices import Device
-from archc.plan.tensors import of_batch
 from archc.plan.trace import Trace
 
 Assumption = Literal["lower", "expected", "safe"]
@@ -64,8 +63,7 @@ class Memory:
 
 def sizes_of(trace: Trace, batch: int, device: Device, assumption: Assumption) -> list[int]:
     """The bytes of every storage, for a batch of so many examples."""
-    known = {size: of_batch(size, batch) for size in set(trace.sizes)}
-    sizes = [known[size] for size in trace.sizes]
+    sizes = trace.sizes_at(batch)
     times = workspace_copies(trace, device, assumption)
     for number in trace.workspaces:
         sizes[number] *= times

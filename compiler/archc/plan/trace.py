@@ -62,6 +62,18 @@ class Trace:
     repeated: dict[int, int]
     """The storages of a later step, with those of the first step that they repeat."""
 
+    @cached_property
+    def kinds(self) -> tuple[list[int], list[int]]:
+        """The sizes that differ, and for each storage which of them it has."""
+        places = {size: place for place, size in enumerate(dict.fromkeys(self.sizes))}
+        return list(places), [places[size] for size in self.sizes]
+
+    def sizes_at(self, batch: int) -> list[int]:
+        """The bytes of every storage, for a batch of so many examples."""
+        different, kinds = self.kinds
+        known = [of_batch(size, batch) for size in different]
+        return [known[kind] for kind in kinds]
+
     def bytes_of(self, storages: frozenset[int] | set[int], batch: int) -> int:
         """The bytes of some storages, for a batch of so many examples."""
         return of_batch(sum(self.sizes[number] for number in storages), batch)
