@@ -119,6 +119,22 @@ def test_a_diagnostic_shows_the_line_the_cause_and_the_remedy() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "help"),
+    [
+        ("dense-10", "here it is `FC-…`"),
+        ("global avgpool", "did you mean `global-avgpool` or `global-maxpool`"),
+        ("conv-3-8 x 3", "write `x3`"),
+        ("x 3", "write `x3`"),
+        ("conv-3 8", "write `conv-3-8`"),
+        ("residual { conv-3-8 }", "a group is `name: { … }`"),
+    ],
+)
+def test_words_of_other_notations_are_met_with_ours(line: str, help: str) -> None:
+    first, *_ = findings(Source("net.arch", f"input 8x8 RGB\n{line}\n"))
+    assert first.help.startswith(help)
+
+
+@pytest.mark.parametrize(
     ("line", "shown", "under"),
     [
         ("\tcnv-3", "    cnv-3", "    ^^^"),

@@ -72,6 +72,10 @@ def name_layer(layer: Layer) -> Meaning:
     raise BindError(_unknown(tuple(texts), as_written), words[0])
 
 
+_ELSEWHERE = {"dense": "FC-…", "fully": "FC-…", "affine": "FC-…", "subsampling": "avgpool", "pool": "maxpool"}
+"""What other notations call a layer, where no likeness tells it."""
+
+
 @lru_cache(maxsize=4096)
 def _longest_name(text: str) -> tuple[type[Op] | None, int]:
     """The layer whose name a text begins with, and of how many words that name is."""
@@ -94,6 +98,12 @@ def _unknown(texts: tuple[str, ...], name: str) -> OpError:
         hint = did_you_mean(guess.rstrip("-0123456789.x"), CATALOGUE)
         if hint:
             return OpError("A0201", message, hint)
+    word = texts[0]
+    if word in _ELSEWHERE:
+        return OpError("A0201", message, f"here it is `{_ELSEWHERE[word]}`")
+    begun = [entry for entry in CATALOGUE if entry.startswith(f"{word}-")]
+    if word and begun:
+        return OpError("A0201", message, f"did you mean {' or '.join(f'`{entry}`' for entry in sorted(begun))}?")
     return OpError("A0201", message, "`archc explain --layers` lists them")
 
 

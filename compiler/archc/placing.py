@@ -215,7 +215,7 @@ class Placing(Walk):
             raise BindError(OpError("A0208", f"`{at.text}` is no layer", "it passes on the network's input"), at)
         leaf = self.layout.leaf(flow.maker)
         assert leaf.op is not None
-        return Reference("", leaf.op, leaf.x, leaf.y)
+        return Reference(at.text, leaf.op, leaf.x, leaf.y)
 
     def _unknown_label(self, at: Word) -> BindError:
         message, remedy = self.labels.explain(at.text)

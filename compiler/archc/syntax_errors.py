@@ -175,12 +175,12 @@ def _beside_blank(before: str, piece: str, span: Span) -> Diagnostic | None:
         return Diagnostic("A0103", "a number is written without blanks", span, "", _NUMBERS)
     if piece[0].isdigit() and last == "x" and before.lstrip().startswith("input"):
         return Diagnostic("A0106", "a size is written without blanks", span, "", "write it as in `224x224x3`")
-    if piece[0].isdigit() and re.fullmatch(r"[A-Za-z][A-Za-z-]*", last):
+    if piece[0].isdigit() and last == "x":
+        return Diagnostic("A0106", "a repeat is written without blanks", span, "", f"write `x{_cut(piece)}`")
+    if piece[0].isdigit() and re.fullmatch(r"(?!x\d)[A-Za-z][\w-]*", last):
         joined = _cut(f"{last}={piece}" if last in _OPTIONS else f"{last}-{piece}")
         what = "an option" if last in _OPTIONS else "a layer"
         return Diagnostic("A0106", f"{what} is written without blanks", span, "a blank before it", f"write `{joined}`")
-    if piece[0].isdigit() and last == "x":
-        return Diagnostic("A0106", "a repeat is written without blanks", span, "", f"write `x{_cut(piece)}`")
     if piece[0] == "=" and last:
         return Diagnostic("A0106", "an option is written without blanks", span, "", "write it as in `pad=1`")
     if piece == ":" and last:
@@ -297,6 +297,9 @@ def _misplaced_word(before: str, piece: str, span: Span, accepts: set[str]) -> D
     if piece == "(":
         remedy = "options are written `pad=1`, and arithmetic follows a dash: `conv-3-(2*n)`"
         return Diagnostic("A0103", "`(` cannot stand here", span, "", remedy)
+    if piece == "{" and re.search(r"\w\s*$", before):
+        remedy = "a group is `name: { … }`, branches are `add { … }`, `concat { … }` or `mul { … }`"
+        return Diagnostic("A0103", "`{` cannot stand here", span, "", remedy)
     form = _misspelt_form(span.source, span.source.text, span.start, span)
     return form or Diagnostic("A0103", f"`{_cut(piece)}` cannot stand here", span, f"expected {_list(accepts)}")
 

@@ -46,7 +46,7 @@ class Unpool(Op):
         if self.kernel is not None or self.stride is not None:
             raise OpError("A0306", "`unpool @…` takes its geometry from the pooling layer", "leave the numbers out")
         if not isinstance(pool.op, MaxPool):
-            raise OpError("A0306", f"`@{pool.name}` is no maxpool, so it has no switches")
+            raise OpError("A0306", f"`@{pool.name}` is no maxpool, so it has no switches", "label a maxpool")
         if x != pool.y:
             raise OpError(
                 "A0307",
