@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -208,7 +209,11 @@ def test_compiled_is_timed_where_it_works(folder: Path, monkeypatch: pytest.Monk
     result = timed(folder, (2,), compiling=True)
     assert set(result.batches[0].times) == {"onnxruntime", "eager", "compiled"}
     assert result.batches[0].apart["compiled"] == 0
-    text = result.render(100)
+    alone = replace(result, machine={**result.machine, "waiting": 0.1})
+    assert "do not trust" not in alone.render()
+    busy = replace(result, machine={**result.machine, "waiting": 1.0 + (os.cpu_count() or 1)})
+    text = busy.render(100)
+    assert "the machine was busy" in text.split("batch 2")[0]
     assert "PyTorch, compiled" in text
     assert max(map(len, text.splitlines())) <= 100
 

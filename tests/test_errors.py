@@ -122,6 +122,7 @@ def test_a_diagnostic_shows_the_line_the_cause_and_the_remedy() -> None:
     ("line", "help"),
     [
         ("dense-10", "here it is `FC-…`"),
+        ("upconv-2-16", "here it is `deconv`"),
         ("global avgpool", "did you mean `global-avgpool` or `global-maxpool`"),
         ("conv-3-8 x 3", "write `x3`"),
         ("x 3", "write `x3`"),

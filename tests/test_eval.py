@@ -396,6 +396,22 @@ def test_what_cannot_be_judged(lenet: Path, words: list[str], code: str, capsys:
     assert (said.out, code in said.err) == ("", True)
 
 
+def test_a_network_that_has_learnt_nothing_says_so(
+    lenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archc.load(ROOT / "specs" / "lenet5.arch").build(tmp_path, emit=("onnx",))
+    words = ["eval", str(tmp_path), "--data", "digits", "--device", "cpu"]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "initial weights: nothing was learnt yet" in said
+    assert "has not finished" not in said
+    (tmp_path / "training").mkdir()
+    assert main(words) == 0
+    assert "has not finished" in capsys.readouterr().err
+    assert main(["eval", str(lenet), *words[2:]]) == 0
+    assert "learnt" not in capsys.readouterr().err
+
+
 def test_a_build_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "nowhere", "--data", "digits"]) == 2
     assert "A0601" in capsys.readouterr().err

@@ -641,7 +641,9 @@ def test_the_command_answers_names(
     assert status == 0
     assert out.count("%") == 2
     given(monkeypatch, b"")
-    assert told(capsys, folder, "-") == (0, "", "")
+    status, out, err = told(capsys, folder, "-")
+    assert (status, out) == (0, "")
+    assert err.endswith("nothing was learnt yet\n")
     assert told(capsys, folder, "-", paths[0])[0] == 2
 
 
@@ -650,6 +652,6 @@ def test_the_speed_is_no_part_of_the_answer(folder: Path, tmp_path: Path, capsys
         picture(tmp_path / f"{number}.png", seed=number)
     status, out, err = told(capsys, folder, tmp_path, "--batch", "2")
     assert (status, "a second" in out) == (0, False)
-    assert re.fullmatch(r"3 images in \d+\.\d\d s: [\d,]+ a second\n", err)
+    assert re.fullmatch(r"archc: .* nothing was learnt yet\n3 images in \d+\.\d\d s: [\d,]+ a second\n", err)
     assert told(capsys, folder, tmp_path, "--json")[2] == ""
     assert told(capsys, folder, tmp_path, "--batch", "0")[0] == 2

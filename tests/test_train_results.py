@@ -94,7 +94,7 @@ def test_what_else_it_leaves(trained: tuple[archc.Network, Path, Any]) -> None:
         assert (folder / "training" / name).read_text().startswith("<")
     assert {path.name for path in outcome.files} == {
         *("last.pt", "best.pt", "epochs.csv", "loss.svg", "accuracy.svg", "tensorboard")
-    } | ({"lock"} & {path.name for path in outcome.files})
+    }
 
 
 def test_tensorboard_reads_every_epoch(trained: tuple[archc.Network, Path, Any]) -> None:

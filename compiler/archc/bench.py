@@ -129,6 +129,7 @@ class Result:
         title = printable(f"{self.network} on {here['name']}{threads}; {versions}")
         lines = [*wrap(title, width), f"inference in {NUMBERS[self.precision]}"]
         lines += [f"not on CUDA: {printable(self.note)}"] if self.note else []
+        lines += wrap(busy, width) if (busy := self._busy()) else []
         for timed in self.batches:
             lines += ["", *_lines(timed)]
         lines += ["", *(line for note in self._notes() for line in wrap(printable(note), width))]
@@ -143,8 +144,19 @@ class Result:
             f"The roofline is that of {self.roofline.name}, {self.roofline.source}: what its best matrix products and "
             "longest copies would take. Convolutions that multiply less, and caches, may beat it."
         )
-        if self.machine["waiting"]:
+        if self.machine["waiting"] and not self._busy():
             yield f"{self.machine['waiting']} processes wanted to run before, on {os.cpu_count()} cores."
+
+    def _busy(self) -> str:
+        """That these numbers say nothing, where others had the cores."""
+        cores = os.cpu_count() or 1
+        if self.machine["device"] != "cpu" or (self.machine["waiting"] or 0) <= cores / 2:
+            return ""
+        return (
+            f"the machine was busy: {self.machine['waiting']} processes wanted to run before, on {cores} cores. "
+            "Threads that wait for a core make small networks look 100 times as slow; do not trust these ratios: "
+            "run it again alone, or with OMP_NUM_THREADS=1"
+        )
 
 
 def _lines(timed: Timed) -> Iterator[str]:

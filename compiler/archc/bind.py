@@ -72,7 +72,7 @@ def name_layer(layer: Layer) -> Meaning:
     raise BindError(_unknown(tuple(texts), as_written), words[0])
 
 
-_ELSEWHERE = {"dense": "FC-…", "fully": "FC-…", "affine": "FC-…", "subsampling": "avgpool", "pool": "maxpool"}
+_ELSEWHERE = {"dense": "FC-…", "fully": "FC-…", "affine": "FC-…", "subsampling": "avgpool", "upconv": "deconv"}
 """What other notations call a layer, where no likeness tells it."""
 
 
@@ -94,13 +94,13 @@ def _unknown(texts: tuple[str, ...], name: str) -> OpError:
     if re.fullmatch(r"x\d+", name):
         return OpError("A0108", f"`{name[:40]}` repeats nothing", "a repeat comes after a layer: `conv-3-64 x2`")
     message = f"there is no layer `{name[:40]}`"
+    word = texts[0]
+    if word in _ELSEWHERE:
+        return OpError("A0201", message, f"here it is `{_ELSEWHERE[word]}`")
     for guess in ("-".join(texts), "-".join(texts[:2]), texts[0]):
         hint = did_you_mean(guess.rstrip("-0123456789.x"), CATALOGUE)
         if hint:
             return OpError("A0201", message, hint)
-    word = texts[0]
-    if word in _ELSEWHERE:
-        return OpError("A0201", message, f"here it is `{_ELSEWHERE[word]}`")
     begun = [entry for entry in CATALOGUE if entry.startswith(f"{word}-")]
     if word and begun:
         return OpError("A0201", message, f"did you mean {' or '.join(f'`{entry}`' for entry in sorted(begun))}?")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from archc.cli.commands import Parser, add_json, whole_number
-from archc.cli.run import add_place, numbers, positive, tell_speed
+from archc.cli.run import add_place, numbers, positive, tell_speed, tell_unlearnt
 from archc.cli.terminal import Progress
 
 LOTS = ("test", "train", "all")
@@ -66,6 +66,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         progress.step(f"loading {Path(options.build).name}")
         session = open_session(options.build, options.device, options.precision).showing(options.result)
+        progress.clear()
+        if options.format == "text":
+            tell_unlearnt(session.model)
         found = read_preprocessing(session.model.parent)
         weights = session.model.with_suffix(".safetensors")
         seed = seed_of(weights) if options.seed is None and weights.is_file() else options.seed

@@ -97,8 +97,10 @@ def run(options: argparse.Namespace) -> int:
         session = open_session(options.build, options.device, options.precision).showing(options.result)
         found = read_preprocessing(session.model.parent)
         preprocessing = found.having((options.resize,) if options.resize else None, options.mean, options.std)
+        progress.clear()
+        if options.format == "text":
+            tell_unlearnt(session.model)
         if options.images == ["-"]:
-            progress.clear()
             return _stream(options, session, names, preprocessing)
         begun = time.perf_counter()
         results = classify(
@@ -119,6 +121,19 @@ def run(options: argparse.Namespace) -> int:
         print(results.render())
         tell_speed(len(results.answers), time.perf_counter() - begun)
     return 0 if results.ok else 1
+
+
+def tell_unlearnt(model: Path) -> None:
+    """Say, on the standard error, that a network answers by chance as long as it has learnt nothing."""
+    from archc.weights import is_initial
+
+    weights, training = model.with_suffix(".safetensors"), model.parent / "training"
+    if not weights.is_file() or not is_initial(weights):
+        return
+    words = f"archc: `{weights}` holds initial weights: nothing was learnt yet"
+    if training.is_dir():
+        words += f"; the training in `{training}` has not finished, and the command that began it goes on"
+    print(words, file=sys.stderr)
 
 
 def tell_speed(images: int, seconds: float) -> None:

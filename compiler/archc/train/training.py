@@ -22,11 +22,10 @@ from torch import Tensor
 from archc.diagnostics import Diagnostic, Refusal
 from archc.files import ensure_folder, write_text
 from archc.ir import Graph
-from archc.train import logs, state
+from archc.train import lock, logs, state
 from archc.train.batches import Batches, Prepared
 from archc.train.identity import identity
 from archc.train.judging import Progress
-from archc.train.lock import locked
 from archc.train.loop import Files, Loop, prepare
 from archc.train.memory import out_of_memory
 from archc.train.module import Trainee, trainee
@@ -153,7 +152,7 @@ def _alone(order: Order, place: Accelerator) -> Iterator[None]:
     """The folder of the training, for this one alone; what a process that was killed left half-written is removed."""
     folder = ensure_folder(order.folder / FOLDER)
     with ExitStack() as held:
-        by_first(place, lambda: held.enter_context(locked(folder)))
+        by_first(place, lambda: held.enter_context(lock.locked(folder)))
         if place.is_main_process:
             for half in folder.glob(".archc-*.tmp"):
                 half.unlink(missing_ok=True)
@@ -200,7 +199,8 @@ def _train(order: Order, watch: Watcher, place: Accelerator) -> Outcome:
     watch.began(now, place)
     loop.run()
     by_first(place, lambda: _publish(order, files.best, about, weights))
-    return Outcome(loop.state, weights, tuple(sorted(folder.iterdir())))
+    left = sorted(path for path in folder.iterdir() if path.name != lock.NAME)
+    return Outcome(loop.state, weights, tuple(left))
 
 
 def _placed(model: Trainee, place: Accelerator, *, sharded: bool) -> Callable[[Tensor, Tensor], Tensor]:
