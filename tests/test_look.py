@@ -30,10 +30,11 @@ from archc.look.pairs import find_code
 from archc.look.pixels import NEGATIVE, POSITIVE, png, signed, tile
 from archc.look.responses import respond, watched
 from archc.look.watch import watch
-from archc.ops import dense
+from archc.ops import conv, dense
 from building import build
 from conftest import ROOT
 from legible import NAMESPACE, faults, read
+from targets import module_class
 
 LENET = str(ROOT / "specs" / "lenet5.arch")
 AUTOENCODER = str(ROOT / "specs" / "autoencoder_fc.arch")
@@ -322,6 +323,30 @@ def test_a_deep_network_shows_as_many_layers_as_fit() -> None:
     nodes = watched(archc.load(ROOT / "specs" / "vgg_e.arch").graph)
     assert len(nodes) == 14
     assert (nodes[0].name, nodes[-1].op.spelling) == ("features.0", "maxpool")
+
+
+def test_values_within_blocks_are_those_of_the_module() -> None:
+    """A block hands out its result alone; PyTorch's own hooks see what its layers give."""
+    text = (
+        "input 8x8 RGB\nblock unit(c, s=1) { add { conv-3-c/s bn relu, conv-3-c bn; shortcut }, relu }\n"
+        "stage: unit(4) x2\nunit(8, s=2)\nglobal-avgpool\nFC-3\nsoft-max\n"
+    )
+    graph = archc.loads(text, name="blocks").graph
+    nodes = [node for node in graph.nodes if isinstance(node.op, conv.Conv)]
+    assert len(nodes) == 8  # two in each unit, and two projections
+    tensors, x = weights.initial(graph), np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
+    module = module_class(graph)()
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    seen: dict[str, torch.Tensor] = {}
+    for node in nodes:
+        hook = lambda layer, given, made, name=node.name: seen.__setitem__(name, made.clone())  # noqa: E731
+        module.get_submodule(node.name).register_forward_hook(hook)
+    with torch.inference_mode():
+        wanted = module.eval().predict(torch.from_numpy(x))
+    found, result = watch(graph, tensors, x, nodes)
+    np.testing.assert_allclose(result, wanted.numpy(), rtol=1e-5, atol=1e-7)
+    for node, each in zip(nodes, found, strict=True):
+        np.testing.assert_allclose(each, seen[node.name].numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_result_may_be_watched_too() -> None:

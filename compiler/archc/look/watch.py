@@ -16,6 +16,11 @@ from archc.ir import Graph, Node
 Numbers = NDArray[np.float32]
 
 
+def opened(graph: Graph) -> Graph:
+    """The same network with its blocks as groups: a block is a class of its own, and hands out its result alone."""
+    return replace(graph, scopes=tuple(replace(scope, kind="group", block="", arguments=()) for scope in graph.scopes))
+
+
 def watch(
     graph: Graph, tensors: Mapping[str, Any], batch: Numbers, nodes: Sequence[Node]
 ) -> tuple[list[Numbers], Numbers]:
@@ -27,7 +32,7 @@ def watch(
 
     own = graph.results or (("main", graph.output),)
     more = tuple((f"watched_{at}", node.output) for at, node in enumerate(nodes))
-    whole = replace(graph, results=(*own, *more), heads=()) if more else replace(graph, heads=())
+    whole = replace(opened(graph), results=(*own, *more), heads=()) if more else replace(graph, heads=())
     generated = ModuleType("watched")
     exec(compile(emit(whole), f"<{graph.name}>", "exec"), generated.__dict__)
     network = generated.__dict__[class_name(whole.name)]()
