@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import archc
+from archc.diagnostics import Refusal
+from archc.train.arrange import Wish, read_wish
 from conftest import ROOT
 
 
@@ -69,3 +72,32 @@ def test_a_refusal_reads_well_as_an_exception() -> None:
 def test_unknown_attributes_are_unknown() -> None:
     with pytest.raises(AttributeError, match="nothing_such"):
         archc.nothing_such  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "help"),
+    [
+        ({"view": "volume"}, "A0619", "did you mean `volumes`?"),
+        ({"view": "pyramid"}, "A0619", "there are graph, volumes, table, chart"),
+        ({"theme": "blue"}, "A0619", "there are light, dark, print"),
+    ],
+)
+def test_a_view_or_theme_that_there_is_not(words: dict[str, Any], code: str, help: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        archc.loads("input 4\nFC-2").diagram(**words)
+    assert (refused.value.diagnostics[0].code, refused.value.diagnostics[0].help) == (code, help)
+
+
+@pytest.mark.parametrize(("kind", "help"), [("jpg", "there are svg, png, pdf"), ("pngs", "did you mean `png`?")])
+def test_a_kind_of_picture_that_there_is_not(kind: Any, help: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        archc.loads("input 4\nFC-2").diagram().render(kind)
+    assert (refused.value.diagnostics[0].code, refused.value.diagnostics[0].help) == ("A0617", help)
+
+
+def test_a_notebook_completes_what_there_is() -> None:
+    assert dir(archc) == sorted(archc.__all__)
+
+
+def test_one_name_is_one_name() -> None:
+    assert read_wish("digits", {"freeze": "stem", "leave": ["a", "b"]}) == Wish(freeze=("stem",), leave=("a", "b"))

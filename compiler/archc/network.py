@@ -163,7 +163,7 @@ class Network:
         """A picture for a slide, which a notebook shows: `net.diagram("volumes").render("png")` is a file's bytes.
 
         `depth` is for graphs and charts, `scale` and `kernels` for volumes, as in `archc diagram`. Raises
-        Refusal for a network that no picture can show.
+        Refusal for a network that no picture can show, and for a view or theme that there is not.
         """
         from archc.diagram.views import Look, draw
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from archc.diagnostics import Diagnostic, Refusal
+from archc.diagnostics import Diagnostic, Refusal, did_you_mean
 from archc.diagram.font import FILES, drawable, folder
 from archc.diagram.scene import Group, Mark, Scene, Text, flat
 from archc.diagram.slide import PAGE
@@ -63,7 +63,13 @@ class Picture:
         return self.svg.replace(fixed, 'width="100%"', 1)
 
     def render(self, kind: Format) -> bytes:
-        """The bytes of a file. Raises RendererMissing and RendererFailed for PNG and PDF."""
+        """The bytes of a file.
+
+        Raises RendererMissing and RendererFailed for PNG and PDF, Refusal A0617 for what is no kind of picture.
+        """
+        if kind not in FORMATS:
+            help = did_you_mean(kind, FORMATS) or f"there are {', '.join(FORMATS)}"
+            raise Refusal([Diagnostic("A0617", f"`{kind}` is no kind of picture", help=help)], status=2)
         if kind == "svg":
             return self.svg.encode()
         shown = write_svg(_drawable(self.scene), self.title, self.background)

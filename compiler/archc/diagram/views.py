@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from archc.diagnostics import Diagnostic, Refusal
+from archc.diagnostics import Diagnostic, Refusal, did_you_mean
 from archc.diagram.picture import FORMATS, Picture
 from archc.diagram.slide import PAGE
 from archc.diagram.theme import THEMES
@@ -56,7 +56,9 @@ class Look:
 
 
 def refuse_idle(view: str, look: Look) -> None:
-    """Raises Refusal A0619 for an option that would do nothing."""
+    """Raises Refusal A0619 for an option that would do nothing, and for a view or theme that there is not."""
+    _refuse_unknown("view", view, VIEWS)
+    _refuse_unknown("theme", look.theme, THEMES)
     for name in OPTIONS:
         if getattr(look, name) != getattr(Look, name) and name not in VIEWS[view].options:
             known = " or ".join(f"`--view {each}`" for each, other in VIEWS.items() if name in other.options)
@@ -64,10 +66,16 @@ def refuse_idle(view: str, look: Look) -> None:
             raise Refusal([Diagnostic("A0619", message, help=f"it is for {known}")], status=2)
 
 
+def _refuse_unknown(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        help = did_you_mean(name, known) or f"there are {', '.join(known)}"
+        raise Refusal([Diagnostic("A0619", f"there is no {what} `{name}`", help=help)], status=2)
+
+
 def draw(view: str, graphs: Sequence[Graph], look: Look) -> Picture:
     """The picture of a network, or of several in a table.
 
-    Raises DiagramLimit for what nobody could read, Refusal as `refuse_idle`, KeyError for an unknown view or theme.
+    Raises DiagramLimit for what nobody could read, Refusal as `refuse_idle`.
     """
     refuse_idle(view, look)
     theme = THEMES[look.theme]

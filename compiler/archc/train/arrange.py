@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 WORDS = tuple(word for word, cls in words().items() if not cls.into)
 """The words of a recipe that may be said instead of the file's: those that do not speak of a part of the network."""
+NAMES = ("fresh", "leave", "freeze")
+"""What is asked for by the names of parts; one may stand alone."""
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 EVERY = 60.0
 """Seconds between two states that are kept, unless said."""
@@ -85,6 +87,7 @@ def read_wish(data: str | Data, said: Mapping[str, Any]) -> Wish:
     spoken = {name: value for name, value in said.items() if name not in names}
     options = {name: value for name, value in said.items() if name in names}
     options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+    options |= {name: (value,) for name, value in options.items() if name in NAMES and isinstance(value, str)}
     return Wish(data, read_words(spoken), **options)
 
 
