@@ -267,6 +267,15 @@ def test_a_state_of_another_network_of_that_name_is_refused(old: str, new: str, 
     assert code(lambda: train(order(archc.loads(SMALL.replace(old, new), name="small"), tmp_path, batch=5))) == "A0652"
 
 
+def test_a_schedule_that_ends_where_none_did_is_named_and_not_its_epochs(tmp_path: Path) -> None:
+    net = archc.loads(SMALL, name="small")
+    train(order(net, tmp_path, batch=5, schedule="constant"))
+    with pytest.raises(Refusal) as refused:
+        train(order(net, tmp_path, batch=5, schedule="cosine"))
+    message = refused.value.diagnostics[0].message
+    assert message.endswith("is of another training: schedule was 'schedule constant' and is 'schedule cosine'")
+
+
 def test_other_preparation_and_other_first_weights_are_another_training(tmp_path: Path) -> None:
     net = archc.loads(LINEAR)
     on_digits(net, tmp_path / "out")

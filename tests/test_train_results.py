@@ -150,9 +150,28 @@ def test_a_training_that_is_done_says_so(tmp_path: Path, capsys: pytest.CaptureF
     first = capsys.readouterr().out
     assert main(words) == 0
     again = capsys.readouterr().out
-    assert "all 1 epochs are done: `--epochs N` asks for more" in again
+    assert "the one epoch is done: `--epochs N` asks for more, `--restart` begins anew" in again
     assert "going on" not in again
     assert again.splitlines()[-2:] == first.splitlines()[-2:]
+
+
+@pytest.mark.parametrize("schedule", ["constant warmup=1", "step every=1", "plateau", "cosine", "linear warmup=1"])
+def test_more_epochs_are_offered_where_they_can_be_had(
+    schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "tiny.arch"
+    spec.write_text("input 8x8 gray\nFC-10\nsoft-max\n", encoding="utf-8")
+    words = ["train", str(spec), "-o", str(tmp_path / "built"), "--batch", "479", "--schedule", schedule, "--epochs"]
+    assert main([*words, "2"]) == 0
+    capsys.readouterr()
+    assert main([*words, "2"]) == 0
+    (done,) = (line for line in capsys.readouterr().out.splitlines() if "done" in line)
+    assert done.startswith("all 2 epochs are done: ")
+    assert done.endswith("`--restart` begins anew")
+    status = main([*words, "3"])
+    refused = capsys.readouterr().err
+    assert ("`--epochs N`" in done) == (status == 0)
+    assert ("epochs was 2 and is 3 (the learning rate falls to nothing" in refused) == (status == 2)
 
 
 def test_every_setting_of_the_whole_network_has_an_option() -> None:

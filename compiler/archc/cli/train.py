@@ -244,7 +244,10 @@ class _Teller:
         train, test = len(self.data.train), len(self.data.test)
         self.say(f"{train:,} examples to train on, {test:,} to test; {place.device}{many}")
         if state.epoch >= self.settings.epochs:
-            self.say(f"all {self.settings.epochs} epochs are done: `--epochs N` asks for more, `--restart` begins anew")
+            count = self.settings.epochs
+            done = f"all {count} epochs are done" if count > 1 else "the one epoch is done"
+            more = "" if self.settings.falls_to_nothing else "`--epochs N` asks for more, "
+            self.say(f"{done}: {more}`--restart` begins anew")
             return
         if state.epoch or state.step:
             self.say(f"going on in epoch {state.epoch + 1}" + (f", step {state.step + 1}" if state.step else ""))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from archc.ir import Graph
 from archc.ops.declare import written
-from archc.recipe_settings import CosineRate, LinearRate
 from archc.train.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,13 +21,12 @@ def identity(
 
     More epochs are the same training, unless the learning rate is to fall to nothing with the last.
     """
-    ends = isinstance(settings.schedule, CosineRate | LinearRate)
     return {
         "network": graph.name,
         "layers": layers(graph),
         **data,
         **settings.described(),
-        **({"epochs": settings.epochs} if ends else {}),
+        **({"epochs": settings.epochs} if settings.falls_to_nothing else {}),
         "init": tensors(begin) if begin is not None else "",
     }
 

@@ -10,7 +10,7 @@ from archc.diagnostics import Diagnostic, Refusal, did_you_mean
 from archc.ir import Graph, people
 from archc.ops import pointwise
 from archc.recipe import Training
-from archc.recipe_settings import CrossEntropy, Loss, Optimizer, Penalty, Schedule, Target
+from archc.recipe_settings import CosineRate, CrossEntropy, LinearRate, Loss, Optimizer, Penalty, Schedule, Target
 from archc.setting import Setting, Unsaid, written
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -47,6 +47,11 @@ class Settings:
     def classifies(self) -> bool:
         """Whether what comes out are scores of classes, so that there is an accuracy."""
         return isinstance(self.loss, CrossEntropy) and not self.own_target
+
+    @property
+    def falls_to_nothing(self) -> bool:
+        """Whether the learning rate does so with the last epoch, so that more epochs are another training."""
+        return isinstance(self.schedule, CosineRate | LinearRate)
 
     def described(self) -> dict[str, Any]:
         """What makes this training another one than those with other words; loading, compiling and sharding do not."""

@@ -18,6 +18,8 @@ from archc.files import reading, write_bytes
 
 FORM = 1
 """The version of the file's layout."""
+ENDS = "epochs"
+"""A word that is there only where the schedule ends with them; of another schedule, the schedule itself differs."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ def load(path: Path, about: Mapping[str, Any]) -> Kept:
         written = dict(found["about"])
     except Exception as error:
         raise damaged(path, type(error).__name__) from None
-    differing = [f"{name} was {_shown(written.get(name))} and is {_shown(value)}"
-                 for name, value in about.items() if written.get(name) != value]  # fmt: skip
+    differing = [_differs(name, written.get(name), value) for name, value in about.items()
+                 if written.get(name) != value and (name != ENDS or name in written)]  # fmt: skip
     if differing:
         more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
         message = f"`{path}` is of another training: {'; '.join(differing[:4])}{more}"
@@ -166,6 +168,11 @@ def restore(
         optimizer.load_state_dict({"state": laid, "param_groups": fresh})
     except Exception as error:
         raise damaged(path, f"its tensors do not fit the network: {type(error).__name__}") from None
+
+
+def _differs(name: str, before: object, now: object) -> str:
+    why = " (the learning rate falls to nothing with the last of them)" if name == ENDS else ""
+    return f"{name} was {_shown(before)} and is {_shown(now)}{why}"
 
 
 def _shown(value: object) -> str:
