@@ -177,6 +177,44 @@ def test_class_folders_that_cannot_be(tmp_path: Path) -> None:
     assert code(load_data, str(tmp_path / "single")) == "A0632"
 
 
+@pytest.mark.parametrize(
+    ("paths", "train", "test"),
+    [
+        (["a/1", "a/2", "a/3", "a/4", "a/5"], 4, 1),
+        (["1", "2", "3", "4", "5"], 4, 1),
+        (["1", "2", "3", "4", "5", "a/1", "a/b/2"], 5, 2),
+        (["a/1", "b/1", "c/1", "d/1", "e/1"], 4, 1),  # nothing to be set apart of each
+        (["train/1", "train/2", "test/1"], 2, 1),
+        (["train/a/1", "train/2", "val/3", "val/b/4"], 2, 2),
+        (["train/1", "train/2"], 1, 1),
+    ],
+    ids=str,
+)
+def test_images_without_classes(paths: list[str], train: int, test: int, tmp_path: Path) -> None:
+    for seed, path in enumerate(paths):
+        save(tmp_path / f"{path}.png", seed=seed)
+    assert code(load_data, str(tmp_path)) in ("A0632", "A0634", "A0635")
+    data = load_data(str(tmp_path), labelled=False)
+    assert (len(data.train), len(data.test), data.classes) == (train, test, ())
+    found = {image.tobytes() for lot in (data.train, data.test) for image, _ in all_of(lot)}
+    assert found == {noise((6, 7, 3), seed).tobytes() for seed in range(len(paths))}
+
+
+def test_without_labels_class_folders_are_split_alike(tmp_path: Path) -> None:
+    class_folders(tmp_path, cat=10, dog=5)
+    data, same = load_data(str(tmp_path), seed=3), load_data(str(tmp_path), seed=3, labelled=False)
+    assert np.array_equal(data.test.indices, same.test.indices)
+    assert (data.source, data.notes) == (same.source, same.notes)
+
+
+def test_without_labels_something_has_to_be_there(tmp_path: Path) -> None:
+    assert code(load_data, str(tmp_path), labelled=False) == "A0632"
+    save(tmp_path / "train" / "1.png")
+    (tmp_path / "test").mkdir()
+    finding = refusal(load_data, str(tmp_path), labelled=False).diagnostics[0]
+    assert finding.message == f"`{tmp_path / 'test'}` holds no images"
+
+
 def damaged(folder: Path) -> None:
     whole = save(folder / "cat" / "001.png", (40, 40, 3)).read_bytes()
     (folder / "cat" / "001.png").write_bytes(whole[: len(whole) // 2])
@@ -219,6 +257,7 @@ def test_nothing_or_one_class_left(tmp_path: Path) -> None:
     for path in (tmp_path / "train" / "dog").iterdir():
         path.write_bytes(b"")
     assert code(load_data, str(tmp_path), skip_broken=True) == "A0634"
+    assert len(load_data(str(tmp_path), skip_broken=True, labelled=False).train) == 2
     for path in (tmp_path / "test").rglob("*.png"):
         path.write_bytes(b"")
     assert code(load_data, str(tmp_path), skip_broken=True) == "A0632"

@@ -38,12 +38,14 @@ from train_parts import (
     on_digits,
     order,
     pictures,
+    rows,
     same,
     timeless,
     write_spec,
 )
 
 LINEAR = "input 8x8 gray\nFC-10\nsoft-max\ntrain {\n  epochs 1\n  batch 100\n}\n"
+AUTOENCODER = "input 8x8 gray\nconv-3-4 relu\nconv-3-1\ntrain {\n  epochs 1\n  loss mse\n}\n"
 NUMBERS = "input 8x8 gray\nFC-2\ntrain {\n  epochs 1\n}\n"
 
 
@@ -121,6 +123,21 @@ def test_folders_that_are_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert f"error[{wanted}]" in text
         assert status == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("below", ["", "all"])
+def test_an_autoencoder_needs_no_classes(below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path / "data", {below: 10})
+    spec, built, data = write_spec(tmp_path, AUTOENCODER), tmp_path / "out", tmp_path / "data"
+    assert main(["train", str(spec), "-o", str(built), "--data", str(data), "--target", "input"]) == 0
+    assert "8 examples to train on, 2 to test" in capsys.readouterr().out
+    assert main(["eval", str(built), "--data", str(data), "--json"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    (epoch,) = rows(built)
+    assert judged["examples"] == 2
+    assert judged["mse"] == pytest.approx(float(epoch["test_loss"]), rel=1e-4)
+    status, text = said(capsys, spec, "-o", tmp_path / "other", "--data", data)
+    assert (status, "error[A063" in text) == (2, True)
 
 
 def test_broken_images_are_named_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
         found = read_preprocessing(session.model.parent)
         weights = session.model.with_suffix(".safetensors")
         seed = seed_of(weights) if options.seed is None and weights.is_file() else options.seed
-        data = load_data(options.data, seed=seed or 0, skip_broken=options.skip_broken)
+        labelled = session.output != session.input  # as of an autoencoder, whose input is the target
+        data = load_data(options.data, seed=seed or 0, skip_broken=options.skip_broken, labelled=labelled)
         begun = time.perf_counter()
         verdict = evaluate(
             session,

@@ -148,7 +148,8 @@ def _shown(
         message = "images are given and data as well"
         raise Refusal([Diagnostic("A0664", message, help="give files, or `--data`")], status=2)
     if data:
-        return from_data(network.graph, preprocessing, load_data(data), most)
+        labelled = network.graph.output.shape != network.graph.input.shape  # as of an autoencoder
+        return from_data(network.graph, preprocessing, load_data(data, labelled=labelled), most)
     if not options.images:
         message = "there is no image to answer to"
         raise Refusal([Diagnostic("A0664", message, help="name an image file, or give `--data digits`")], status=2)

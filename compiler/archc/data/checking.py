@@ -72,10 +72,10 @@ def _listed(broken: tuple[Broken, ...], total: int) -> str:
     return f"{len(broken):,} of {counted(total, 'example')} cannot be read: {named}{more}"
 
 
-def leave_out_broken(data: Data, on_step: Progress | None = None) -> Data:
+def leave_out_broken(data: Data, on_step: Progress | None = None, *, labelled: bool = True) -> Data:
     """The data without the examples that cannot be read, which a note counts and names.
 
-    Raises DataProblem A0632 where nothing is left, A0634 where one class is.
+    Raises DataProblem A0632 where nothing is left, A0634 where one class is and `labelled`.
     """
     total = len(data.train) + len(data.test)
     lots: list[Examples] = []
@@ -88,7 +88,7 @@ def leave_out_broken(data: Data, on_step: Progress | None = None) -> Data:
         lots.append(Part(lot, left) if found else lot)
         broken += found
     if lots[0].labels is not None:
-        check_classes(lots[0].labels, "what is left for training")
+        check_classes(lots[0].labels, "what is left for training", labelled=labelled)
     notes = (f"left out: {_listed(tuple(broken), total)}",) if broken else ()
     return replace(data, train=lots[0], test=lots[1], notes=(*data.notes, *notes))
 

@@ -52,7 +52,10 @@ class Data:
     train: Examples
     test: Examples
     classes: tuple[str, ...]
-    """Names, in the order of the class numbers; of numbers, the names of the columns; () where masks do not say."""
+    """Names, in the order of the class numbers; of numbers, the names of the columns.
+
+    () where masks do not say, or labels mean nothing.
+    """ ""
     kind: Kind
     source: str
     """Where it is from, for people: `CIFAR-10 in data/cifar`."""
@@ -118,10 +121,10 @@ def check_labels(labels: NDArray[np.int64], classes: int, place: str) -> None:
         raise DataProblem("A0635", message, f"labels count from 0 to {classes - 1}")
 
 
-def check_classes(labels: NDArray[np.int64], place: str) -> None:
-    """Raises DataProblem A0634 where there is nothing to tell apart, A0632 where there is nothing."""
+def check_classes(labels: NDArray[np.int64], place: str, *, labelled: bool = True) -> None:
+    """Raises DataProblem A0632 where there is nothing; `labelled`, A0634 where there is nothing to tell apart."""
     if not len(labels):
         raise DataProblem("A0632", f"{place} holds no examples", "give a folder or a file that does")
-    if labels.min() == labels.max():
+    if labelled and labels.min() == labels.max():
         message = f"{place} holds examples of one class only ({labels[0]}): there is nothing to tell apart"
         raise DataProblem("A0634", message, "give two classes at least")

@@ -1,4 +1,7 @@
-"""A folder for each class, with its images in it: `DIR/train/CLASS/…` and `DIR/test/CLASS/…`, or `DIR/CLASS/…`."""
+"""A folder for each class, with its images in it: `DIR/train/CLASS/…` and `DIR/test/CLASS/…`, or `DIR/CLASS/…`.
+
+Where nothing is to be told apart, the images may lie in the lots as they like.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ LOOKED_FOR = ("classes: `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (or `val`), o
 
 def class_folders(folder: Path) -> list[str]:
     """The folders in a folder that hold images, by name; what begins with a full stop is passed over."""
-    return [path.name for path in in_folder(folder) if not path.name.startswith(".") and _holds_pictures(path)]
+    return [path.name for path in in_folder(folder) if not path.name.startswith(".") and holds_pictures(path)]
 
 
-def _holds_pictures(folder: Path) -> bool:
+def holds_pictures(folder: Path) -> bool:
     """Whether there is an image in a folder or below it; ends at the first."""
     return folder.is_dir() and any(is_picture(name) for _, _, files in os.walk(folder) for name in files)
 
@@ -55,18 +58,54 @@ def read(folder: Path, seed: int) -> Data:
         return Data(train, test, classes, "classes", f"{counted(len(whole), 'image')} in {folder}", tuple(notes))
     classes = _checked_classes(folder / TRAIN)
     lot = _listed(folder / TRAIN, classes, notes)
-    tests = [name for name in TESTS if (folder / name).is_dir()]
+    tests = _tests(folder, notes)
     source = f"images in {folder}"
     if not tests:
         parts = split(lot, seed)
         return Data(*parts, classes, "classes", source, (*notes, said_split(*parts, seed)))
-    if len(tests) > 1:
-        notes.append(f"`{tests[0]}` is the test; `{tests[1]}` is not read")
     unknown = sorted(set(class_folders(folder / tests[0])) - set(classes))
     if unknown:
         message = f"`{folder / tests[0]}` has classes that `{TRAIN}` has not: {named(unknown)}"
         raise DataProblem("A0635", message, "give both the same folders")
     return Data(lot, _listed(folder / tests[0], classes, notes), classes, "classes", source, tuple(notes))
+
+
+def read_unlabelled(folder: Path, seed: int) -> Data:
+    """All images of a folder, listed and not opened, whatever folders they lie in; their labels mean nothing.
+
+    Only `train` and a test beside it are lots. One lot is split folder by folder, as if they were
+    classes. Raises DataProblem A0632 for a lot without images.
+    """
+    notes: list[str] = []
+    source = f"images in {folder}"
+    if not is_split(folder) and not are_lots(class_folders(folder)):
+        parts = split(whole := _anywhere(folder, notes), seed)
+        source = f"{counted(len(whole), 'image')} in {folder}"
+    else:
+        lot, tests = _anywhere(folder / TRAIN, notes), _tests(folder, notes)
+        if tests:
+            return Data(lot, _anywhere(folder / tests[0], notes), (), "classes", source, tuple(notes))
+        parts = split(lot, seed)
+    return Data(*parts, (), "classes", source, (*notes, said_split(*parts, seed)))
+
+
+def _tests(folder: Path, notes: list[str]) -> list[str]:
+    """The folders with a test, of which the first is read."""
+    tests = [name for name in TESTS if (folder / name).is_dir()]
+    if len(tests) > 1:
+        notes.append(f"`{tests[0]}` is the test; `{tests[1]}` is not read")
+    return tests
+
+
+def _anywhere(folder: Path, notes: list[str]) -> ClassFiles:
+    """The images in a folder and below; where each is alone in its folder, the folders are not told apart."""
+    names, others = listed_pictures(str(folder))
+    if not names:
+        raise DataProblem("A0632", f"`{folder}` holds no images", "put some there")
+    _note_others(folder, others, notes)
+    places = [os.path.dirname(name).split(os.sep)[0] for name in names]
+    _, labels, counts = np.unique(places, return_inverse=True, return_counts=True)
+    return ClassFiles(str(folder), tuple(names), labels.astype(np.int64) * (counts.max() > 1))
 
 
 def _checked_classes(folder: Path) -> tuple[str, ...]:
@@ -100,7 +139,11 @@ def _listed(folder: Path, classes: tuple[str, ...], notes: list[str]) -> ClassFi
         others += rest
     if not names:
         raise DataProblem("A0632", f"`{folder}` holds no images of the classes {named(classes)}", "put some there")
-    if others:
-        notes.append(f"passed over in {folder}, no images by their names: {counted(others, 'file')}")
+    _note_others(folder, others, notes)
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     return ClassFiles(str(folder), tuple(names), labels)
+
+
+def _note_others(folder: Path, others: int, notes: list[str]) -> None:
+    if others:
+        notes.append(f"passed over in {folder}, no images by their names: {counted(others, 'file')}")

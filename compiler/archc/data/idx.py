@@ -40,7 +40,7 @@ def find(folder: Path) -> dict[str, Path]:
     return found if any(name.startswith("train") for name in found) else {}
 
 
-def read(folder: Path, files: dict[str, Path]) -> Data:
+def read(folder: Path, files: dict[str, Path], *, labelled: bool = True) -> Data:
     """The images, mapped and not read (unpacked once in each process, of a gzip file). Classes are numbers.
 
     Raises FileProblem; DataProblem A0631 for a file that is missing, A0634 to A0637.
@@ -54,7 +54,7 @@ def read(folder: Path, files: dict[str, Path]) -> Data:
         raise DataProblem("A0631", f"`{folder}` lacks {spelt}", "download what is missing")
     train = _read(files["train-images"], files["train-labels"])
     test = _read(files["test-images"], files["test-labels"])
-    check_classes(train.labels, f"`{files['train-labels']}`")
+    check_classes(train.labels, f"`{files['train-labels']}`", labelled=labelled)
     classes = int(train.labels.max()) + 1
     check_labels(test.labels, classes, f"`{files['test-labels']}`")
     if test.shape != train.shape:

@@ -36,31 +36,33 @@ LOOKED_FOR = (
 """What a folder may hold, for people."""
 
 
-def load_data(text: str, *, seed: int = 0, skip_broken: bool = False) -> Data:
+def load_data(text: str, *, seed: int = 0, skip_broken: bool = False, labelled: bool = True) -> Data:
     """`digits`, or the data in a folder (a folder called `digits` is `./digits`).
 
     Images are listed or mapped and not decoded: `checking.check` looks at every one. With
     `skip_broken` they are decoded here, once, and those that cannot be are left out and named in the
-    notes. `seed` is for the split where only one lot is there. Raises FileProblem; DataProblem A0631
+    notes. `seed` is for the split where only one lot is there. Not `labelled`, as for an autoencoder,
+    images of one class or of none will do. Raises FileProblem; DataProblem A0631
     for what is not there, A0632 where nothing is recognised or there is nothing to learn from, and
     what each source says (A0634 to A0640, A0719).
     """
-    data = _load(text, seed)
+    data = _load(text, seed, labelled)
     if not skip_broken:
         return data
     from archc.data.checking import leave_out_broken
 
-    return leave_out_broken(data)
+    return leave_out_broken(data, labelled=labelled)
 
 
-def _load(text: str, seed: int) -> Data:
+def _load(text: str, seed: int, labelled: bool) -> Data:
     if text in NAMES:
         return digits.read()
     folder = Path(text)
     if os.path.isdir(text):  # which, unlike pathlib, takes any text
-        found = _recognised(folder, seed) or next(
-            (found for name in NESTED if (folder / name).is_dir() and (found := _recognised(folder / name, seed))), None
-        )
+        nested = (folder / name for name in NESTED if (folder / name).is_dir())
+        found = next((found for place in (folder, *nested) if (found := _recognised(place, seed, labelled))), None)
+        if not found and not labelled and folders.holds_pictures(folder):
+            return folders.read_unlabelled(folder, seed)
         return found or _refuse(folder)
     if os.path.exists(text):
         help = "unpack it, and give the folder" if folder.suffix in (".zip", ".gz", ".tar", ".tgz") else "give a folder"
@@ -69,24 +71,25 @@ def _load(text: str, seed: int) -> Data:
     raise DataProblem("A0631", f"there is no data called `{text}`, and no such folder", help)
 
 
-def _recognised(folder: Path, seed: int) -> Data | None:
+def _recognised(folder: Path, seed: int, labelled: bool) -> Data | None:
     """The data of the first kind that a folder may hold; None for none."""
     version = cifar.find(folder)
     if version:
         return cifar.read(folder, version)
     packed = idx.find(folder)
     if packed:
-        return idx.read(folder, packed)
+        return idx.read(folder, packed, labelled=labelled)
     if masks.is_here(folder):
         return masks.read(folder, seed)
     table = numbers.find(folder)
+    read = folders.read if labelled else folders.read_unlabelled
     if folders.is_split(folder):
-        return folders.read(folder, seed)
+        return read(folder, seed)
     classes = folders.class_folders(folder)
     # A folder of images beside a table is what the table speaks of; two or more are classes.
     if table and (table.stem.lower() == folders.TRAIN or len(classes) < 2 or folders.are_lots(classes)):
         return numbers.read(table, seed)
-    return folders.read(folder, seed) if classes else None
+    return read(folder, seed) if classes else None
 
 
 def _refuse(folder: Path) -> Data:

@@ -136,7 +136,7 @@ def arrange(graph: Graph, stem: str, folder: Path, wish: Wish, step: Step | None
     settings = _settings(graph, recipe, wish)
     data = wish.data
     if isinstance(data, str):
-        data = load_data(data, seed=seed, skip_broken=wish.skip_broken)
+        data = load_data(data, seed=seed, skip_broken=wish.skip_broken, labelled=not settings.own_target)
     goes_on = (folder / FOLDER / LAST).exists() and not wish.restart
     if not wish.skip_broken and not goes_on and is_first():
         check(data, step)
