@@ -501,6 +501,12 @@ def test_outputs_have_to_suffice() -> None:
     )
     refused = refusal(check_outputs, digits, (9,)).diagnostics[0]
     assert (refused.code, refused.help) == ("A0635", "give its last layer 10 outputs, as in `FC-10`")
+    for params, wanted in (
+        ([("width", "4"), ("classes", "9")], "say `--set classes=10`"),
+        ([("width", "9"), ("classes", "9")], "give its last layer 10 outputs, as in `FC-10`"),
+        ([("classes", "8")], "give its last layer 10 outputs, as in `FC-10`"),
+    ):
+        assert refusal(check_outputs, digits, (9,), params).diagnostics[0].help == wanted
     pairs = Pairs((noise((4, 4)), n % 2) for n in range(10))
     assert check_outputs(from_mapped(pairs), (1,)) == ()
     numbers = from_mapped(Pairs((noise((4, 4)), [0.5, 1.0]) for _ in range(5)), classes=["a", "b"])

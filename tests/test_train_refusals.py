@@ -125,6 +125,14 @@ def test_folders_that_are_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "out").exists()
 
 
+def test_a_parameter_that_decides_the_outputs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = write_spec(tmp_path, LINEAR.replace("FC-10", "param classes = 9\nFC-classes"))
+    status, text = said(capsys, spec, "-o", tmp_path / "out")
+    assert status == 2
+    assert "help: say `--set classes=10`" in text
+    assert main(["train", str(spec), "-o", str(tmp_path / "out"), "--set", "classes=10"]) == 0
+
+
 @pytest.mark.parametrize("below", ["", "all"])
 def test_an_autoencoder_needs_no_classes(below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures(tmp_path / "data", {below: 10})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,25 +93,27 @@ def leave_out_broken(data: Data, on_step: Progress | None = None, *, labelled: b
     return replace(data, train=lots[0], test=lots[1], notes=(*data.notes, *notes))
 
 
-def check_outputs(data: Data, output: Shape) -> tuple[str, ...]:
+def check_outputs(data: Data, output: Shape, params: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
     """Whether a network's output (of one example) suits the targets; notes on what is odd but possible.
 
     Classes need an output each; one single output tells two apart. Masks need maps, with a channel
-    for each class. Raises DataProblem A0635.
+    for each class. Of the file's `params`, the only one that is as large as the output is taken for
+    what decides it. Raises DataProblem A0635.
     """
-    outputs = output[0]
+    outputs, wanted = output[0], len(data.classes)
+    deciding = [name for name, value in params if value == str(outputs)]
+    remedy = f"say `--set {deciding[0]}={wanted}`" if len(deciding) == 1 else ""
     if data.kind == "masks" and len(output) != 3:
         message = f"the targets are masks, and the network gives {people(output)} numbers"
         raise DataProblem("A0635", message, "take a network that ends in maps")
-    wanted = len(data.classes)
     if data.kind == "numbers":
         if wanted != outputs:
             message = f"there are {counted(wanted, 'number')} for each image, and the network gives {outputs}"
-            raise DataProblem("A0635", message, "give the network as many outputs")
+            raise DataProblem("A0635", message, remedy or "give the network as many outputs")
         return ()
     if wanted > most_classes(outputs):
         message = f"there are {counted(wanted, 'class')}, and the network has {counted(outputs, 'output')}"
-        raise DataProblem("A0635", message, f"give its last layer {wanted} outputs, as in `FC-{wanted}`")
+        raise DataProblem("A0635", message, remedy or f"give its last layer {wanted} outputs, as in `FC-{wanted}`")
     if wanted and most_classes(outputs) > wanted:
         return (f"the network has {outputs} outputs for {wanted} classes: the others are never right",)
     return ()

@@ -141,7 +141,7 @@ def arrange(graph: Graph, stem: str, folder: Path, wish: Wish, step: Step | None
     if not wish.skip_broken and not goes_on and is_first():
         check(data, step)
     _refuse_targets(graph, settings, data)
-    notes = () if settings.own_target else check_outputs(data, graph.output.shape)
+    notes = () if settings.own_target else check_outputs(data, graph.output.shape, graph.params)
     preparation, more = _preparation(graph, recipe, settings, data)
     if wish.workers is None:
         settings = replace(settings, workers=_workers(data))
