@@ -88,7 +88,7 @@ def test_a_view_or_theme_that_there_is_not(words: dict[str, Any], code: str, hel
     assert (refused.value.diagnostics[0].code, refused.value.diagnostics[0].help) == (code, help)
 
 
-@pytest.mark.parametrize(("kind", "help"), [("jpg", "there are svg, png, pdf"), ("pngs", "did you mean `png`?")])
+@pytest.mark.parametrize(("kind", "help"), [("nonsense", "there are svg, png, pdf"), ("jpg", "did you mean `png`?")])
 def test_a_kind_of_picture_that_there_is_not(kind: Any, help: str) -> None:
     with pytest.raises(Refusal) as refused:
         archc.loads("input 4\nFC-2").diagram().render(kind)
