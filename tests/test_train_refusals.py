@@ -289,7 +289,19 @@ def test_a_state_of_another_training_is_refused(words: dict[str, Any], named: st
 )
 def test_a_state_of_another_network_of_that_name_is_refused(old: str, new: str, tmp_path: Path) -> None:
     train(order(archc.loads(SMALL, name="small"), tmp_path, batch=5))
-    assert code(lambda: train(order(archc.loads(SMALL.replace(old, new), name="small"), tmp_path, batch=5))) == "A0652"
+    with pytest.raises(Refusal) as refused:
+        train(order(archc.loads(SMALL.replace(old, new), name="small"), tmp_path, batch=5))
+    finding = refused.value.diagnostics[0]
+    assert finding.code == "A0652"
+    assert finding.message.endswith("is of another training: the layers are others")
+
+
+def test_an_optimizer_is_told_whole(tmp_path: Path) -> None:
+    net, long = archc.loads(SMALL, name="small"), "adamw lr=0.00123 decay=0.0456 beta1=0.8765 beta2=0.98765"
+    train(order(net, tmp_path, batch=5))
+    with pytest.raises(Refusal) as refused:
+        train(order(net, tmp_path, batch=5, optimizer=long))
+    assert f"and is 'optimizer {long}'" in refused.value.diagnostics[0].message
 
 
 def test_a_schedule_that_ends_where_none_did_is_named_and_not_its_epochs(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ FORM = 1
 """The version of the file's layout."""
 ENDS = "epochs"
 """A word that is there only where the schedule ends with them; of another schedule, the schedule itself differs."""
+DIGESTED = {"layers": "the layers are others", "init": "the first weights are others"}
+"""Words whose values are digests, which tell people nothing."""
+LONGEST = 200
+"""Characters of a value in a message: more than an optimizer with all its options has."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +175,15 @@ def restore(
 
 
 def _differs(name: str, before: object, now: object) -> str:
+    if name in DIGESTED:
+        return DIGESTED[name]
     why = " (the learning rate falls to nothing with the last of them)" if name == ENDS else ""
     return f"{name} was {_shown(before)} and is {_shown(now)}{why}"
 
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST} characters more)"
 
 
 def _state(record: Mapping[str, Any]) -> State:
