@@ -450,6 +450,54 @@ def test_images_of_a_folder(run: Run, tmp_path: Path) -> None:
     assert "A0664" in run("reconstructions", AUTOENCODER, "empty").err
 
 
+CONVOLUTIONAL = """\
+network Maps
+input 16x16 gray
+code: conv-3-{code}/2 tanh
+unpool-2
+conv-3-1 sigmoid
+"""
+
+
+@pytest.mark.parametrize("channels", [6, 20])
+def test_a_code_of_maps_is_drawn_map_by_map(run: Run, tmp_path: Path, channels: int) -> None:
+    (tmp_path / "maps.arch").write_text(CONVOLUTIONAL.format(code=channels))
+    graph = archc.load(tmp_path / "maps.arch").graph
+    for number in range(3):
+        digit(tmp_path / f"{number}.png")
+    images = [f"{number}.png" for number in range(3)]
+    assert run("reconstructions", "maps.arch", *images, "--layer", "code", "-o", "m.svg").status == 0
+    svg = Path("m.svg").read_text()
+    found = images_of(svg)
+    count = min(channels, 18)
+    assert [image.shape for image in found] == [(16, 16, 3)] * 3 + [(8, 8, 3)] * (3 * count) + [(16, 16, 3)] * 3
+    given = {name: torch.from_numpy(values) for name, values in weights.initial(graph, 0).items()}
+    batch = torch.from_numpy(np.stack([image[None, :, :, 0] for image in found[:3]]).astype(np.float32) / 255)
+    codes = functional.conv2d(batch, given["code.weight"], given["code.bias"], stride=2, padding=1).numpy()
+    strength = np.abs(codes).mean(axis=(0, 2, 3))
+    chosen = sorted(np.argsort(-strength)[:count])
+    for number in range(3):
+        maps = codes[number][chosen]
+        for place, wanted in enumerate((maps - maps.min()) / (maps.max() - maps.min()) * 255):
+            assert found[3 + number * count + place][:, :, 0] == pytest.approx(wanted, abs=1.5)
+    assert ("of the code the 18 strongest channels" in svg) == (channels > 18)
+    assert not faults(svg)
+
+
+def test_the_label_of_a_code_stands_clear_of_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "maps.arch").write_text(CONVOLUTIONAL.format(code=1024))
+    for number in range(10):
+        digit(tmp_path / f"{number}.png")
+    images = [f"{number}.png" for number in range(10)]
+    assert run("reconstructions", "maps.arch", *images, "--layer", "code", "-o", "m.svg").status == 0
+    svg = Path("m.svg").read_text()
+    words = {words.text: words.box for words in read(svg).words}
+    left = min(float(image.attrib["x"]) for image in ElementTree.fromstring(svg).iter(f"{NAMESPACE}image"))
+    assert words["8×8×1024"].right < left
+    assert words["code"].left == pytest.approx(words["input"].left, abs=3)
+    assert words["code"].bottom < words["8×8×1024"].top + 5
+
+
 # Curves
 
 

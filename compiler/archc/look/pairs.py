@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archc.diagnostics import did_you_mean
+from archc.diagram.font import fitted
 from archc.diagram.picture import Picture
-from archc.diagram.scene import Image, Mark, Pen, Rect, Text
+from archc.diagram.scene import Mark, Text, bounds, moved
 from archc.diagram.slide import PAGE, Heading, page, room
 from archc.diagram.theme import Theme
 from archc.ir import Graph, Node, people
+from archc.look.grid import in_grid
 from archc.look.inputs import Eye
 from archc.look.kernels import LookProblem
-from archc.look.pixels import Levels, png, tile
+from archc.look.pixels import Levels, tile
 
 Numbers = NDArray[np.float32]
-WORDS = 24
+WORDS, NOTE = 24, 20
 LABELS = 190.0
+"""The width of the column with what each row is."""
+FILLED = 0.98
+"""How much of a cell its tiles take, with the gap after the last."""
+MOST_CHANNELS = 18
+"""Of a code of maps."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row shows of each input: some tiles."""
+
+    words: str
+    note: str
+    cells: Sequence[Sequence[Levels]]
 
 
 def find_code(graph: Graph, name: str = "") -> Node:
@@ -66,24 +83,48 @@ def picture(
     errors = [float(np.mean((np.ravel(one) - np.ravel(other)) ** 2)) for one, other in pairs]
     title = f"{name}: reconstructions"
     totals = f"{len(inputs)} inputs of {people(eye.picture)} · mean squared error {float(np.mean(errors)):.4g}"
-    heading = Heading(title, " · ".join(filter(None, (totals, source))))
+    channels = strongest(codes) if codes and in_maps(codes[0]) else None
+    few = channels is not None and len(channels) < len(codes[0])
+    some = f"of the code the {len(channels or ())} strongest channels" if few else ""
+    heading = Heading(title, " · ".join(filter(None, (totals, source, some))))
     wide, high = room(heading, theme, size)
-    rows = [("input", [_shown(eye.see(each)) for each in inputs])]
+    rows = [Row("input", "", [[_shown(eye.see(each))] for each in inputs])]
     if codes:
-        rows.append((f"code {people(codes[0].shape)}", [_code(each) for each in codes]))
-    rows.append(("output", [_shown(eye.see(each)) for each in outputs]))
-    across = (wide - LABELS) / len(inputs)
-    down = high / len(rows)
-    side = min(across * 0.94, down * 0.9)
+        rows.append(Row("code", people(codes[0].shape), [_code(each, channels) for each in codes]))
+    rows.append(Row("output", "", [[_shown(eye.see(each))] for each in outputs]))
+    across, down = (wide - LABELS) / len(inputs), high / len(rows)
     marks: list[Mark] = []
-    for row, (words, tiles) in enumerate(rows):
-        top = row * down + (down - side) / 2
-        marks.append(Text(0, top + side / 2 + WORDS * 0.36, words, WORDS, theme.text, bold=True))
-        for at, levels in enumerate(tiles):
-            x = LABELS + at * across + (across - side) / 2
-            marks.append(Image(x, top, side, side, png(levels)))
-            marks.append(Rect(x, top, side, side, "", Pen(theme.faint, 1)))
+    for number, row in enumerate(rows):
+        top = number * down
+        baseline = top + down / 2 + WORDS * 0.36
+        marks.append(Text(0, baseline, row.words, WORDS, theme.text, bold=True))
+        if row.note:
+            note = fitted(row.note, NOTE, LABELS - 10)
+            marks.append(Text(0, baseline + NOTE * 1.5, note, NOTE, theme.muted))
+        for at, tiles in enumerate(row.cells):
+            marks += _in_cell(tiles, LABELS + at * across, top, across, down, theme)
     return Picture(page(heading, marks, theme, size), title, theme.page)
+
+
+def in_maps(code: Numbers) -> bool:
+    """Whether a code has maps, each of which says something to the eye."""
+    return code.ndim == 3 and max(code.shape[1:]) > 1
+
+
+def strongest(codes: Sequence[Numbers]) -> list[int]:
+    """The channels that are shown of codes C×H×W, the same for all: those that are strongest over all of them."""
+    strength = np.abs(np.stack(codes)).mean(axis=(0, 2, 3))
+    found: list[int] = np.sort(np.argsort(-strength, kind="stable")[:MOST_CHANNELS]).tolist()
+    return found
+
+
+def _in_cell(tiles: Sequence[Levels], left: float, top: float, wide: float, high: float, theme: Theme) -> list[Mark]:
+    """Tiles in the middle of a cell, at a distance from those of the next."""
+    found, _ = in_grid(tiles, left, 0, wide * FILLED, high * FILLED, theme)
+    around = bounds(found)
+    dx = left + (wide - around.width) / 2 - around.left
+    dy = top + (high - around.height) / 2 - around.top
+    return [moved(mark, dx, dy) for mark in found]
 
 
 def _shown(image: Numbers) -> Levels:
@@ -91,11 +132,14 @@ def _shown(image: Numbers) -> Levels:
     return tile(image.transpose(1, 2, 0) if len(image) == 3 else image[0], 0.0, 1.0)
 
 
-def _code(values: Numbers) -> Levels:
-    """A code as a square of its numbers, each code on its own scale; maps side by side."""
+def _code(values: Numbers, channels: Sequence[int] | None) -> list[Levels]:
+    """Some channels of a code of maps, or all its numbers as one square; each code on its own scale."""
+    if channels is not None:
+        maps = values[list(channels)]
+        return [tile(each, float(maps.min()), float(maps.max())) for each in maps]
     flat = values.reshape(-1)
     side = -(-flat.size // max(round(flat.size**0.5), 1))
     rows = -(-flat.size // side)
     padded = np.full(rows * side, flat.min(), np.float32)
     padded[: flat.size] = flat
-    return tile(padded.reshape(rows, side), float(flat.min()), float(flat.max()))
+    return [tile(padded.reshape(rows, side), float(flat.min()), float(flat.max()))]
