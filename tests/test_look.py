@@ -459,6 +459,25 @@ conv-3-1 sigmoid
 """
 
 
+@pytest.mark.parametrize(
+    ("end", "refused"),
+    [
+        ("soft-max", True),
+        ("log-soft-max", True),
+        ("sigmoid", False),
+        ("sigmoid\ntrain {\n  target labels\n}", True),
+        ("sigmoid\ntrain {\n  loss mse\n}", False),
+        ("soft-max\ntrain {\n  loss mse\n  target input\n}", False),
+    ],
+)
+def test_a_segmentation_gives_nothing_back(run: Run, tmp_path: Path, end: str, refused: bool) -> None:
+    (tmp_path / "s.arch").write_text(f"network s\ninput 8x8 RGB\nconv-3-4\nconv-3-3 hidden=no\n{end}\n")
+    done = run("reconstructions", "s.arch", "--data", "digits", "-o", "s.svg")
+    assert done.status == (2 if refused else 0)
+    assert ("A0665" in done.err) == refused
+    assert Path("s.svg").exists() != refused
+
+
 @pytest.mark.parametrize("channels", [6, 20])
 def test_a_code_of_maps_is_drawn_map_by_map(run: Run, tmp_path: Path, channels: int) -> None:
     (tmp_path / "maps.arch").write_text(CONVOLUTIONAL.format(code=channels))

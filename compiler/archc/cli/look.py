@@ -199,12 +199,12 @@ def _reconstructions(options: argparse.Namespace, network: Network, folder: Path
 
     from archc.look.inputs import eye_of
     from archc.look.kernels import LookProblem
-    from archc.look.pairs import find_code, picture, written_name
+    from archc.look.pairs import find_code, gives_back, picture, written_name
     from archc.look.watch import watch
     from archc.run.preprocessing import read_preprocessing
 
     graph = network.graph
-    if graph.output.shape != graph.input.shape:
+    if not gives_back(graph):
         raise LookProblem("A0665", f"`{graph.name}` does not give back what it takes", "take an autoencoder")
     _need_torch()
     code = find_code(graph, options.layer or "")

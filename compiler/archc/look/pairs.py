@@ -15,11 +15,13 @@ from archc.diagram.picture import Picture
 from archc.diagram.scene import Mark, Text, bounds, moved
 from archc.diagram.slide import PAGE, Heading, page, room
 from archc.diagram.theme import Theme
+from archc.emit.pytorch_tree import final_soft
 from archc.ir import Graph, Node, people
 from archc.look.grid import in_grid
 from archc.look.inputs import Eye
 from archc.look.kernels import LookProblem
 from archc.look.pixels import Levels, tile
+from archc.recipe_settings import Target
 
 Numbers = NDArray[np.float32]
 WORDS, NOTE = 24, 20
@@ -57,6 +59,18 @@ def find_code(graph: Graph, name: str = "") -> Node:
     while at + 1 < len(sizes) and sizes[at + 1] == sizes[at]:
         at += 1
     return nodes[at]
+
+
+def gives_back(graph: Graph) -> bool:
+    """Whether the output is meant to be the input: of its shape, and no answer to a question about labels.
+
+    A segmentation into as many classes as there are channels has the shape too; it ends in soft-max,
+    or its recipe says what it is compared with.
+    """
+    if graph.output.shape != graph.input.shape:
+        return False
+    target = graph.training.target if graph.training else None
+    return target == Target("input") if target else final_soft(graph, graph.output) is None
 
 
 def written_name(graph: Graph, node: Node) -> str:
