@@ -385,6 +385,27 @@ def test_the_classes_are_those_that_run_names(
     assert np.abs(seen.astype(int) - wanted.astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("conv-3-4\nFC-3", "to i.png, initial weights, seed 0 · layers of vectors (FC) left out"),
+        ("conv-3-4\nmaxpool", "to i.png, initial weights, seed 0"),
+        ("conv-3-200", "to i.png, initial weights, seed 0 · of each the strongest channels"),
+        (
+            "conv-3-4 x16\nFC-3",
+            "to i.png, initial weights, seed 0 · 14 of 32 layers with maps, layers of vectors (FC) left out",
+        ),
+    ],
+)
+def test_a_caption_says_what_is_left_out(run: Run, tmp_path: Path, layers: str, said: str) -> None:
+    (tmp_path / "n.arch").write_text(f"network n\ninput 16x16 gray\n{layers}\n")
+    digit(tmp_path / "i.png")
+    assert run("responses", "n.arch", "i.png", "-o", "r.svg").status == 0
+    svg = Path("r.svg").read_text()
+    assert said in [words.text for words in read(svg).words]
+    assert not faults(svg)
+
+
 def test_options_may_stand_anywhere(run: Run) -> None:
     digit(Path("digit.png"))
     assert run("responses", LENET, "-o", "r.svg", "digit.png", "--theme", "dark").status == 0
@@ -531,9 +552,13 @@ def test_curves_are_those_of_the_table(run: Run, tmp_path: Path) -> None:
     assert run("curves", LENET, "--build", "b", "--of", "rate", "-o", "rate.svg").status == 0
     loss, accuracy, rate = (Path(f"{name}.svg").read_text() for name in ("loss", "accuracy", "rate"))
     assert "after epoch 2: training 1.5, test 1.75" in loss
-    assert "after epoch 2: training 75, test 62.5, test top 5 95" in accuracy
+    assert "after epoch 2: training 75%, test 62.5%<" in accuracy
+    assert "top 5" not in accuracy  # of ten classes
     assert "after epoch 2: learning rate 0.05" in rate
     assert not [*faults(loss), *faults(accuracy), *faults(rate)]
+    (tmp_path / "n.arch").write_text("network n\ninput 8x8 gray\nFC-11\nsoft-max\n")
+    assert run("curves", "n.arch", "--build", "b", "--of", "accuracy", "-o", "eleven.svg").status == 0
+    assert "after epoch 2: training 75%, test 62.5%, test top 5 95%<" in Path("eleven.svg").read_text()
 
 
 def test_a_table_that_is_none(run: Run, tmp_path: Path) -> None:

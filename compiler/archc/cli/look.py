@@ -219,12 +219,14 @@ def _reconstructions(options: argparse.Namespace, network: Network, folder: Path
 
 
 def _curves(options: argparse.Namespace, network: Network, folder: Path, theme: Theme) -> Picture:
+    from archc.ir import channels
     from archc.look.past import read_curves
     from archc.train.curves import plot
 
     what: str = options.of or CURVES[0]
     axis = {"loss": "loss", "accuracy": "accuracy, %", "rate": "learning rate"}[what]
-    return plot(f"{network.name}: {axis.split(',')[0]}", read_curves(folder, what), axis, theme, options.size)
+    curves = read_curves(folder, what, channels(network.graph.output.shape))
+    return plot(f"{network.name}: {axis.split(',')[0]}", curves, axis, theme, options.size)
 
 
 def _need_torch() -> None:

@@ -13,15 +13,19 @@ FILE = Path("training", "epochs.csv")
 """In a build folder."""
 WHAT = ("loss", "accuracy", "rate")
 """What there is to be seen."""
+FEW_CLASSES = 10
+TOP_5 = "test_top5"
 COLUMNS = {
     "loss": (("training", "loss"), ("test", "test_loss")),
-    "accuracy": (("training", "accuracy"), ("test", "test_accuracy"), ("test top 5", "test_top5")),
+    "accuracy": (("training", "accuracy"), ("test", "test_accuracy"), ("test top 5", TOP_5)),
     "rate": (("learning rate", "rate"),),
 }
 
 
-def read_curves(folder: Path, what: str) -> tuple[Curve, ...]:
+def read_curves(folder: Path, what: str, classes: int) -> tuple[Curve, ...]:
     """The curves of a training's loss, accuracy (in per cent) or learning rate, from its first epoch on.
+
+    Among `FEW_CLASSES` or fewer the right one is nearly always one of five, so that is left out.
 
     Raises LookProblem A0663 where nothing was trained, or nothing of the kind was counted; FileProblem.
     """
@@ -34,6 +38,8 @@ def read_curves(folder: Path, what: str) -> tuple[Curve, ...]:
     factor = 100.0 if what == "accuracy" else 1.0
     curves = []
     for name, column in COLUMNS[what]:
+        if column == TOP_5 and classes <= FEW_CLASSES:
+            continue
         try:
             values = tuple(factor * float(row[column]) for row in rows if row[column])
         except (KeyError, ValueError, TypeError):

@@ -83,18 +83,33 @@ def picture(
     """The page of one image, C×H×W of 0…1; `guesses` are class names with their scores, likeliest first."""
     title = f"{graph.name}: what each layer answers"
     shown = f"to {source}" if source else ""
-    all_layers = len(in_maps(graph))
-    some = f"{len(answers)} of {all_layers} layers" if len(answers) < all_layers else ""
-    heading = Heading(title, " · ".join(filter(None, (shown, some, "of each the strongest channels"))))
-    wide, high = room(heading, theme, size)
+    wide, high = room(Heading(title, "totals"), theme, size)
     marks: list[Mark] = [Rect(0, 0, wide, high), *_beside(image, guesses, theme, high, probabilities)]
     columns = 2 if len(answers) > 5 else 1
     rows = -(-len(answers) // columns)
     across, down = (wide - LEFT - 30) / columns, high / max(rows, 1)
+    every = True
     for number, answer in enumerate(answers):
         left = LEFT + 30 + number // rows * across
-        marks += _row(answer, left, number % rows * down, across - 20, down - 10, theme)
+        row = _row(answer, left, number % rows * down, across - 20, down - 10, theme)
+        every &= sum(isinstance(mark, Image) for mark in row) == len(answer.maps)
+        marks += row
+    strongest = "" if every else "of each the strongest channels"
+    heading = Heading(title, " · ".join(filter(None, (shown, _left_out(graph, len(answers)), strongest))))
     return Picture(page(heading, marks, theme, size), title, theme.page)
+
+
+def _left_out(graph: Graph, shown: int) -> str:
+    """Which layers are not on the page."""
+    maps = len(in_maps(graph))
+    some = f"{shown} of {maps} layers with maps" if shown < maps else ""
+    vectors = "layers of vectors (FC) left out" if any(_is_vector(node) for node in graph.nodes) else ""
+    return ", ".join(filter(None, (some, vectors)))
+
+
+def _is_vector(node: Node) -> bool:
+    """Whether a fully connected layer answers in a vector, which is no picture."""
+    return node.op.family == "fc" and len(node.y) == 1
 
 
 def _beside(

@@ -27,7 +27,7 @@ class Curve:
 
 
 def plot(title: str, curves: Sequence[Curve], what: str, theme: Theme, size: tuple[int, int] = PAGE) -> Picture:
-    """The picture of some curves; `what` names the vertical axis."""
+    """The picture of some curves; `what` names the vertical axis: `accuracy, %` for numbers in per cent."""
     drawn = [tuple(value for value in curve.values if isfinite(value)) for curve in curves]
     count = max(map(len, drawn), default=0)
     low, high, ticks = axis(
@@ -59,7 +59,10 @@ def plot(title: str, curves: Sequence[Curve], what: str, theme: Theme, size: tup
     legend = tuple(
         Sample(curve.name, DASHES[at % len(DASHES)], 4, _colour(at, theme)) for at, curve in enumerate(curves)
     )
-    last = ", ".join(f"{curve.name} {values[-1]:.4g}" for curve, values in zip(curves, drawn, strict=True) if values)
+    unit = "%" if what.endswith("%") else ""
+    last = ", ".join(
+        f"{curve.name} {values[-1]:.4g}{unit}" for curve, values in zip(curves, drawn, strict=True) if values
+    )
     totals = f"after epoch {count}: {last}" if last else "no epoch yet"
     return Picture(page(Heading(title, totals, legend), marks, theme, size), title, theme.page)
 
