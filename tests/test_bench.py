@@ -209,9 +209,10 @@ def test_compiled_is_timed_where_it_works(folder: Path, monkeypatch: pytest.Monk
     result = timed(folder, (2,), compiling=True)
     assert set(result.batches[0].times) == {"onnxruntime", "eager", "compiled"}
     assert result.batches[0].apart["compiled"] == 0
-    alone = replace(result, machine={**result.machine, "waiting": 0.1})
-    assert "do not trust" not in alone.render()
-    busy = replace(result, machine={**result.machine, "waiting": 1.0 + (os.cpu_count() or 1)})
+    crowd = 1.0 + (os.cpu_count() or 1)
+    for machine in ({"waiting": 0.1, "threads": 2}, {"waiting": crowd, "threads": 1}):
+        assert "do not trust" not in replace(result, machine={**result.machine, **machine}).render()
+    busy = replace(result, machine={**result.machine, "waiting": crowd, "threads": 2})
     text = busy.render(100)
     assert "the machine was busy" in text.split("batch 2")[0]
     assert "PyTorch, compiled" in text

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -338,9 +339,12 @@ def test_values_within_blocks_are_those_of_the_module() -> None:
     module = module_class(graph)()
     module.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, layer: torch.nn.Module, given: object, made: torch.Tensor) -> None:
+        seen[name] = made.clone()
+
     for node in nodes:
-        hook = lambda layer, given, made, name=node.name: seen.__setitem__(name, made.clone())  # noqa: E731
-        module.get_submodule(node.name).register_forward_hook(hook)
+        module.get_submodule(node.name).register_forward_hook(partial(keep, node.name))
     with torch.inference_mode():
         wanted = module.eval().predict(torch.from_numpy(x))
     found, result = watch(graph, tensors, x, nodes)
@@ -403,6 +407,7 @@ def test_a_caption_says_what_is_left_out(run: Run, tmp_path: Path, layers: str, 
     assert run("responses", "n.arch", "i.png", "-o", "r.svg").status == 0
     svg = Path("r.svg").read_text()
     assert said in [words.text for words in read(svg).words]
+    assert svg.count(' fill="none"') >= svg.count("<image")  # each tile has its frame
     assert not faults(svg)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from archc.cost.table import columns_of, wrap
 from archc.diagnostics import Diagnostic, Refusal, printable
+from archc.emit.onnx_half import NAMES as NAMES_OF_HALF
 from archc.ir import Graph
 from archc.plan.devices import Device
 from archc.plan.estimate import Plan, make_plan, refuse_batch
@@ -39,7 +40,7 @@ from archc.run.timing import Clock, Spread, ratios, spread, take_turns
 BASE = "eager"
 """What the others are compared with."""
 
-NUMBERS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+NUMBERS = {"fp32": "float32", **NAMES_OF_HALF}
 
 NAMES = {"onnxruntime": "ONNX Runtime", "eager": "PyTorch, eager", "compiled": "PyTorch, compiled"}
 
@@ -148,12 +149,12 @@ class Result:
             yield f"{self.machine['waiting']} processes wanted to run before, on {os.cpu_count()} cores."
 
     def _busy(self) -> str:
-        """That these numbers say nothing, where others had the cores."""
-        cores = os.cpu_count() or 1
-        if self.machine["device"] != "cpu" or (self.machine["waiting"] or 0) <= cores / 2:
+        """That these numbers say nothing, where others had cores that several threads would have needed at once."""
+        cores, here = os.cpu_count() or 1, self.machine
+        if here["device"] != "cpu" or here["threads"] < 2 or (here["waiting"] or 0) <= cores / 2:
             return ""
         return (
-            f"the machine was busy: {self.machine['waiting']} processes wanted to run before, on {cores} cores. "
+            f"the machine was busy: {here['waiting']} processes wanted to run before, on {cores} cores. "
             "Threads that wait for a core make small networks look 100 times as slow; do not trust these ratios: "
             "run it again alone, or with OMP_NUM_THREADS=1"
         )

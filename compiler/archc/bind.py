@@ -72,10 +72,6 @@ def name_layer(layer: Layer) -> Meaning:
     raise BindError(_unknown(tuple(texts), as_written), words[0])
 
 
-_ELSEWHERE = {"dense": "FC-…", "fully": "FC-…", "affine": "FC-…", "subsampling": "avgpool", "upconv": "deconv"}
-"""What other notations call a layer, where no likeness tells it."""
-
-
 @lru_cache(maxsize=4096)
 def _longest_name(text: str) -> tuple[type[Op] | None, int]:
     """The layer whose name a text begins with, and of how many words that name is."""
@@ -85,6 +81,10 @@ def _longest_name(text: str) -> tuple[type[Op] | None, int]:
         if op is not None:
             return op, length
     return None, 0
+
+
+_ELSEWHERE = {"dense": "FC-…", "fully": "FC-…", "affine": "FC-…", "subsampling": "avgpool", "upconv": "deconv"}
+"""What other notations call a layer, where no likeness tells it."""
 
 
 @lru_cache(maxsize=4096)
@@ -102,7 +102,7 @@ def _unknown(texts: tuple[str, ...], name: str) -> OpError:
         if hint:
             return OpError("A0201", message, hint)
     begun = [entry for entry in CATALOGUE if entry.startswith(f"{word}-")]
-    if word and begun:
+    if begun:
         return OpError("A0201", message, f"did you mean {' or '.join(f'`{entry}`' for entry in sorted(begun))}?")
     return OpError("A0201", message, "`archc explain --layers` lists them")
 

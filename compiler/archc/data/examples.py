@@ -55,7 +55,7 @@ class Data:
     """Names, in the order of the class numbers; of numbers, the names of the columns.
 
     () where masks do not say, or labels mean nothing.
-    """ ""
+    """
     kind: Kind
     source: str
     """Where it is from, for people: `CIFAR-10 in data/cifar`."""

@@ -61,6 +61,12 @@ def in_grid(
     for number, levels in enumerate(tiles):
         x = begin + number % columns * across * (1 + GAP)
         y = top + number // columns * down * (1 + GAP)
-        marks.append(Image(x, y, across, down, png(levels)))
-        marks.append(Rect(x, y, across, down, "", Pen(theme.faint, 0.75)))
+        marks += framed(levels, x, y, across, down, theme)
     return marks, top + ceil(count / columns) * down * (1 + GAP)
+
+
+def framed(
+    levels: Levels, left: float, top: float, wide: float, high: float, theme: Theme, *, crisp: bool = True
+) -> tuple[Image, Rect]:
+    """One tile in a frame, without which one of the page's colour would look like a gap."""
+    return Image(left, top, wide, high, png(levels), crisp), Rect(left, top, wide, high, "", Pen(theme.faint, 0.75))

@@ -15,6 +15,7 @@ from archc.diagram.scene import Image, Mark, Pen, Rect, Text
 from archc.diagram.slide import PAGE, Heading, page, room
 from archc.diagram.theme import Theme
 from archc.ir import Graph, Node, people
+from archc.look.grid import framed
 from archc.look.kernels import LookProblem
 from archc.look.pixels import png, tile
 from archc.look.watch import watch
@@ -157,7 +158,7 @@ def _row(answer: Response, left: float, top: float, wide: float, high: float, th
         levels = tile(maps[channel], low, most)
         x = left + place % columns * side * ratio * (1 + GAP)
         y = top + NAME + 10 + place // columns * side * (1 + GAP)
-        marks.append(Image(x, y, side * ratio, side, png(levels), crisp=min(maps.shape[1:]) <= 64))
+        marks += framed(levels, x, y, side * ratio, side, theme, crisp=min(maps.shape[1:]) <= 64)
     return marks
 
 
